@@ -1,0 +1,56 @@
+# make help lists what there is. Everything works on a Debian that has make and Go, as root; what else is needed is installed.
+
+# Where Debian and go.dev put programs that a plain PATH may lack.
+export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
+
+GO        ?= go
+TESTFLAGS ?=
+tool       = $(GO) tool -modfile=tools/go.mod
+
+# Programs and the Debian packages that have them.
+for_btrfs   = mkfs.btrfs=btrfs-progs mount=mount losetup=mount unshare=util-linux
+for_test    = $(for_btrfs) mkfs.ext4=e2fsprogs systemd-analyze=systemd
+for_long    = $(for_test) mmdebstrap=mmdebstrap systemd-nspawn=systemd-container nsenter=util-linux
+for_bench   = $(for_btrfs) btrbk=btrbk
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
+
+.PHONY: build
+build: ## the program, static, as ./btrkeep
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-s -o btrkeep ./cmd/btrkeep
+
+.PHONY: demo
+demo: ## half a minute of backups on two throw-away disks (root)
+	@tools/install-deps.sh $(for_btrfs)
+	@$(MAKE) --no-print-directory build
+	@contrib/demo.sh ./btrkeep
+
+.PHONY: test
+test: ## all tests but the long ones, on real file systems if root
+	@tools/install-deps.sh $(for_test) || [ "$$(id -u)" != 0 ]
+	$(GO) test -timeout 10m $(TESTFLAGS) ./...
+
+.PHONY: test-long
+test-long: ## also those that take long: booted systemd, many kills, many power cuts (root)
+	@tools/install-deps.sh $(for_long)
+	BTRKEEP_LONG=1 $(GO) test -tags long -timeout 2h $(TESTFLAGS) ./...
+
+.PHONY: bench
+bench: ## side by side with btrbk and with btrfs send | btrfs receive (root)
+	@tools/install-deps.sh $(for_bench)
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 1h ./internal/bench
+
+.PHONY: lint
+lint: ## what the program text has to be like
+	$(tool) golangci-lint run
+	$(GO) mod tidy -diff
+
+.PHONY: fmt
+fmt: ## bring the program text into form
+	$(tool) golangci-lint fmt
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -f btrkeep

@@ -1,0 +1,56 @@
+package btrfs
+
+import (
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// FileSystem identifies a mounted btrfs.
+type FileSystem struct {
+	ID          UUID // FS_INFO: differs from the disk's for a cloned disk mounted beside its original
+	MountPoint  string
+	ReadOnly    bool   // mounted (or forced) read-only
+	Total, Free uint64 // bytes, as statfs(2) gives them to unprivileged users
+	Quotas      bool   // qgroups are on: deletion is about ten times slower
+}
+
+// Stat describes the file system that holds path. FS_INFO, statfs, /proc/self/mountinfo.
+func Stat(path string) (FileSystem, error) {
+	fd, _, err := openDir(path)
+	if err != nil {
+		return FileSystem{}, err
+	}
+	defer unix.Close(fd)
+	var info fsInfoArgs
+	if err := ioctl(fd, iocFsInfo, unsafe.Pointer(&info)); err != nil {
+		return FileSystem{}, fmt.Errorf("%s: BTRFS_IOC_FS_INFO: %w", path, err)
+	}
+	var vfs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &vfs); err != nil {
+		return FileSystem{}, fmt.Errorf("%s: statfs: %w", path, err)
+	}
+	all, err := mounts()
+	if err != nil {
+		return FileSystem{}, err
+	}
+	m, found, err := mountOf(fd, all)
+	if err != nil {
+		return FileSystem{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if !found { // the mount that holds the root of a chroot is not listed in it
+		m.point = "/"
+	}
+	// The directory is there while quotas are on, since Linux 5.9; on older kernels they go unnoticed.
+	_, err = os.Stat("/sys/fs/btrfs/" + info.fsid.String() + "/qgroups")
+	return FileSystem{
+		ID:         info.fsid,
+		MountPoint: m.point,
+		ReadOnly:   vfs.Flags&unix.ST_RDONLY != 0,
+		Total:      vfs.Blocks * uint64(vfs.Bsize),
+		Free:       vfs.Bavail * uint64(vfs.Bsize),
+		Quotas:     err == nil,
+	}, nil
+}

@@ -1,0 +1,46 @@
+package btrfs
+
+import (
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// onThread runs f in a goroutine of its own on an operating system thread that nothing else uses meanwhile. A thread that
+// f has changed, by its word, serves no other goroutine and ends with f.
+func onThread(f func() (changed bool)) {
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			unlockUnchanged(f)
+			return
+		}
+		// The main thread cannot end, and its state is what /proc/self shows of the process. While it is locked here, the
+		// next goroutine gets another one.
+		defer runtime.UnlockOSThread()
+		elsewhere := make(chan struct{})
+		go func() {
+			runtime.LockOSThread()
+			close(elsewhere)
+			unlockUnchanged(f)
+		}()
+		<-elsewhere
+	}()
+}
+
+func unlockUnchanged(f func() (changed bool)) {
+	if changed := f(); !changed {
+		runtime.UnlockOSThread()
+	}
+}
+
+// setIOPriority sets that of the calling thread and of what it forks; 0 leaves it. Priority is a wish, so that a kernel
+// which refuses it does not make a transfer fail.
+func setIOPriority(value int) (changed bool) {
+	if value == 0 {
+		return false
+	}
+	const whoProcess, thisThread = 1, 0
+	unix.Syscall(unix.SYS_IOPRIO_SET, whoProcess, thisThread, uintptr(value))
+	return true
+}

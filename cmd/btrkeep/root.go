@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/daemon/journal"
+	"github.com/btrkeep/btrkeep/jobs"
+	"github.com/btrkeep/btrkeep/jobs/local"
+)
+
+// Exit statuses; jobs.ExitStatus gives those of runs.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+	exitNotNow = 75 // EX_TEMPFAIL of sysexits.h
+)
+
+// app is what the commands share.
+type app struct {
+	stdout, stderr io.Writer
+	configPath     string
+	json           bool
+	verbose        bool
+}
+
+// exitError ends the program with a status; its text, if any, has not been printed yet.
+type exitError struct {
+	status int
+	err    error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+func (e *exitError) Unwrap() error { return e.err }
+
+// run executes one command line and gives its exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdout: stdout, stderr: stderr}
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var exit *exitError
+	if !errors.As(err, &exit) {
+		exit = &exitError{exitUsage, err} // cobra's own: unknown commands and flags
+	}
+	if exit.err != nil {
+		a.printError(exit.err)
+	}
+	return exit.status
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "btrkeep",
+		Short: "scheduled, incremental btrfs backups that are complete",
+		Long: `btrkeep keeps btrfs backups: it makes read-only snapshots of subvolumes, brings
+them incrementally to other disks, and prunes both by policy. Start the service
+with "systemctl enable --now btrkeep" and describe your jobs in
+` + config.DefaultPath + `, or make one backup at once with "btrkeep backup".
+
+Exit status: 0 done; 1 a run failed; 2 usage or configuration; 75 not now (a
+destination is absent, or the job is running already; nothing was harmed).`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", config.DefaultPath, "configuration `FILE`")
+	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "say more on standard error")
+	root.AddCommand(
+		a.daemonCommand(), a.runCommand(), a.backupCommand(), a.planCommand(), a.statusCommand(), a.listCommand(),
+		a.historyCommand(), a.checkCommand(), a.pruneCommand(), completionCommand(), a.versionCommand(),
+	)
+	return root
+}
+
+// printError prints errors and hints as people and scripts expect them. A configuration's mistakes are one each.
+func (a *app) printError(err error) {
+	var mistakes config.Errors
+	if errors.As(err, &mistakes) {
+		for _, m := range mistakes {
+			fmt.Fprintf(a.stderr, "btrkeep: error: %v\n", m)
+			if m.Hint != "" {
+				fmt.Fprintf(a.stderr, "btrkeep: hint: %s\n", m.Hint)
+			}
+		}
+		return
+	}
+	fmt.Fprintf(a.stderr, "btrkeep: error: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nbtrkeep: error: "))
+	if hint := jobs.Hint(err); hint != "" {
+		fmt.Fprintf(a.stderr, "btrkeep: hint: %s\n", hint)
+	}
+}
+
+// load reads the configuration.
+func (a *app) load() (*config.Config, error) {
+	cfg, err := config.Load(a.configPath, os.Getenv)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			err = &jobs.HintError{Err: err, Hint: "`btrkeep backup SOURCE DESTINATION` needs no configuration; btrkeep.toml(5) has a sample"}
+		}
+		return nil, &exitError{exitUsage, err}
+	}
+	return cfg, nil
+}
+
+// pick gives the named jobs, or all.
+func pick(cfg *config.Config, names []string) ([]config.Job, error) {
+	if len(names) == 0 {
+		return cfg.Jobs, nil
+	}
+	var picked []config.Job
+	for _, name := range names {
+		i := indexJob(cfg, name)
+		if i < 0 {
+			known := make([]string, len(cfg.Jobs))
+			for i, j := range cfg.Jobs {
+				known[i] = j.Name
+			}
+			return nil, &exitError{exitUsage, &jobs.HintError{Err: fmt.Errorf("there is no job %q", name), Hint: "jobs: " + strings.Join(known, ", ")}}
+		}
+		picked = append(picked, cfg.Jobs[i])
+	}
+	return picked, nil
+}
+
+func indexJob(cfg *config.Config, name string) int {
+	for i, j := range cfg.Jobs {
+		if j.Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// runner makes what executes jobs of cfg.
+func (a *app) runner(cfg *config.Config, log *slog.Logger, slots *jobs.Slots, progress func(jobs.Progress)) *jobs.Runner {
+	receiver := func(priority int) local.Receiver { return btrfs.Progs{IOPriority: priority} }
+	return &jobs.Runner{
+		Config: cfg, Log: log, Slots: slots, Progress: progress,
+		Open: local.Opener{Zone: cfg.Timezone, Receiver: receiver}.Open,
+	}
+}
+
+// logger logs for a person or the journal; times says whether lines of text carry the time.
+func (a *app) logger(level slog.Level, times bool) *slog.Logger {
+	if a.verbose {
+		level = slog.LevelDebug
+	}
+	if f, ok := a.stderr.(*os.File); ok {
+		return slog.New(journal.New(f, level, times))
+	}
+	return slog.New(journal.NewText(a.stderr, level, times))
+}
+
+// quiet logs only what needs somebody: for commands whose result is on stdout.
+func (a *app) quiet() *slog.Logger { return a.logger(slog.LevelWarn, false) }
+
+func (a *app) versionCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "version", Short: "print the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := version()
+			if a.json {
+				return a.printJSON(map[string]string{"version": v})
+			}
+			fmt.Fprintln(a.stdout, "btrkeep", v)
+			return nil
+		},
+	}
+	a.jsonFlag(c)
+	return c
+}
+
+// version is that of the module, or of the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "unknown"
+	}
+	return info.Main.Version
+}
+
+func completionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "completion bash|zsh|fish", Short: "print a completion script for a shell",
+		Args: cobra.ExactArgs(1), ValidArgs: []string{"bash", "zsh", "fish"},
+		RunE: func(c *cobra.Command, args []string) error {
+			out := c.OutOrStdout()
+			switch args[0] {
+			case "bash":
+				return c.Root().GenBashCompletionV2(out, true)
+			case "zsh":
+				return c.Root().GenZshCompletion(out)
+			case "fish":
+				return c.Root().GenFishCompletion(out, true)
+			}
+			return &exitError{exitUsage, fmt.Errorf("no completion for %q: bash, zsh or fish", args[0])}
+		},
+	}
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/daemon"
+	"github.com/btrkeep/btrkeep/jobs"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	var dry bool
+	c := &cobra.Command{
+		Use: "run [JOB…]", Short: "run jobs now and wait for them",
+		Long: `Run jobs now (all of them without a name) and wait for them: through the daemon
+if one runs with this configuration, else here.
+
+Exit status: 0 done; 1 a run failed; 2 usage or configuration; 75 not now.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			cfg, err := a.load()
+			if err != nil {
+				return err
+			}
+			list, err := pick(cfg, args)
+			if err != nil {
+				return err
+			}
+			if dry {
+				return a.plan(c.Context(), cfg, list)
+			}
+			if records, err := a.runByDaemon(c.Context(), cfg, list); !errors.Is(err, daemon.ErrNotRunning) {
+				if err != nil {
+					return &exitError{exitFailed, err}
+				}
+				return a.report(records)
+			}
+			return a.report(a.runHere(c.Context(), cfg, list, (*jobs.Runner).Run))
+		},
+	}
+	c.Flags().BoolVarP(&dry, "dry-run", "n", false, "show what would be done and change nothing")
+	a.jsonFlag(c)
+	return c
+}
+
+func (a *app) backupCommand() *cobra.Command {
+	var latestOnly, dry bool
+	c := &cobra.Command{
+		Use: "backup SOURCE DESTINATION", Short: "make one backup without a configuration",
+		Long: `Make a snapshot of the subvolume SOURCE and bring it to the directory DESTINATION
+on another btrfs, incrementally if the two have a snapshot in common. Nothing is
+deleted, except with --latest-only, which keeps one snapshot at the source.
+
+Exit status: 0 done; 1 the run failed; 2 usage; 75 not now.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			for i := range args {
+				path, err := filepath.Abs(args[i])
+				if err != nil {
+					return &exitError{exitUsage, err}
+				}
+				args[i] = path
+			}
+			cfg, err := config.Adhoc(args[0], args[1], latestOnly, a.getenv)
+			if err != nil {
+				return &exitError{exitUsage, err}
+			}
+			if dry {
+				return a.plan(c.Context(), cfg, cfg.Jobs)
+			}
+			return a.report(a.runHere(c.Context(), cfg, cfg.Jobs, (*jobs.Runner).Run))
+		},
+	}
+	c.Flags().BoolVar(&latestOnly, "latest-only", false, "keep only the newest snapshot at the source (and what destinations need to stay incremental)")
+	c.Flags().BoolVarP(&dry, "dry-run", "n", false, "show what would be done and change nothing")
+	a.jsonFlag(c)
+	return c
+}
+
+func (a *app) pruneCommand() *cobra.Command {
+	var dry bool
+	c := &cobra.Command{
+		Use: "prune [JOB…]", Short: "delete what the policies no longer keep, and nothing else of a run",
+		RunE: func(c *cobra.Command, args []string) error {
+			cfg, err := a.load()
+			if err != nil {
+				return err
+			}
+			list, err := pick(cfg, args)
+			if err != nil {
+				return err
+			}
+			if dry {
+				return a.planPrune(c.Context(), cfg, list)
+			}
+			return a.report(a.runHere(c.Context(), cfg, list, (*jobs.Runner).Prune))
+		},
+	}
+	c.Flags().BoolVarP(&dry, "dry-run", "n", false, "show what would be deleted and delete nothing")
+	a.jsonFlag(c)
+	return c
+}
+
+// runByDaemon has a running daemon do it; daemon.ErrNotRunning if there is none, or one of another configuration.
+func (a *app) runByDaemon(ctx context.Context, cfg *config.Config, list []config.Job) ([]jobs.Record, error) {
+	client, err := daemon.Dial(cfg.RuntimeDir)
+	if err != nil {
+		return nil, err
+	}
+	status, err := client.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if path, err := filepath.Abs(a.configPath); err != nil || path != status.Config {
+		return nil, daemon.ErrNotRunning
+	}
+	names := make([]string, len(list))
+	for i, j := range list {
+		names[i] = j.Name
+	}
+	line := a.progressLine()
+	defer line.clear()
+	return client.Run(ctx, names, line.show)
+}
+
+// runHere runs the jobs in this process, as many at once as the configuration says.
+func (a *app) runHere(ctx context.Context, cfg *config.Config, list []config.Job, do func(*jobs.Runner, context.Context, config.Job, jobs.Options) jobs.Record) []jobs.Record {
+	line := a.progressLine()
+	defer line.clear()
+	runner := a.runner(cfg, a.quiet(), &jobs.Slots{}, line.show)
+	records := make([]jobs.Record, len(list))
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, cfg.Parallel)
+	for i, job := range list {
+		slots <- struct{}{}
+		wg.Go(func() {
+			records[i] = do(runner, ctx, job, jobs.Options{Clock: jobs.Now(), Trigger: "command"})
+			<-slots
+		})
+	}
+	wg.Wait()
+	return records
+}
+
+// report prints what became of runs and gives the exit status.
+func (a *app) report(records []jobs.Record) error {
+	if a.json {
+		if err := a.printJSON(records); err != nil {
+			return err
+		}
+	} else {
+		for _, r := range records {
+			a.printRecord(r)
+		}
+	}
+	if status := jobs.ExitStatus(records); status != exitOK {
+		return &exitError{status: status}
+	}
+	return nil
+}
+
+// printRecord tells one run: what was done on stdout, what went wrong on stderr.
+func (a *app) printRecord(r jobs.Record) {
+	switch {
+	case r.Unchanged:
+		fmt.Fprintf(a.stdout, "%s: nothing has changed since %s\n", r.Job, r.Snapshot)
+	case r.Snapshot != "":
+		fmt.Fprintf(a.stdout, "%s: snapshot %s\n", r.Job, r.Snapshot)
+	}
+	for _, t := range r.Transfers {
+		switch {
+		case t.Result == jobs.ResultOK && t.Bytes > 0:
+			fmt.Fprintf(a.stdout, "%s: %s: %s %s, %s in %.1f s\n", r.Job, t.Destination, t.Snapshot, basisText(t.Parent), formatBytes(t.Bytes), t.Seconds)
+		case t.Result == jobs.ResultOK:
+			fmt.Fprintf(a.stdout, "%s: %s: up to date\n", r.Job, t.Destination)
+		case t.Result == jobs.ResultAbsent, t.Result == jobs.ResultBusy:
+			fmt.Fprintf(a.stdout, "%s: %s: %s\n", r.Job, t.Destination, t.Error)
+			a.printHint(t.Hint)
+		default:
+			fmt.Fprintf(a.stderr, "btrkeep: error: %s: %s: %s\n", r.Job, t.Destination, t.Error)
+			a.printHint(t.Hint)
+		}
+	}
+	if n := len(r.Pruned); n > 0 {
+		fmt.Fprintf(a.stdout, "%s: pruned %d\n", r.Job, n)
+	}
+	if r.Error != "" {
+		fmt.Fprintf(a.stderr, "btrkeep: error: %s: %s\n", r.Job, r.Error)
+		a.printHint(r.Hint)
+	}
+}
+
+func (a *app) printHint(hint string) {
+	if hint != "" {
+		fmt.Fprintf(a.stderr, "btrkeep: hint: %s\n", hint)
+	}
+}
+
+func basisText(parent string) string {
+	if parent == "" {
+		return "in full"
+	}
+	return "against " + parent
+}

@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/daemon"
+	"github.com/btrkeep/btrkeep/jobs"
+)
+
+// view is a command that looks at jobs and prints.
+func (a *app) view(use, short, long string, args cobra.PositionalArgs, show func(context.Context, *config.Config, []config.Job) error) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, Long: long, Args: args,
+		RunE: func(c *cobra.Command, args []string) error {
+			cfg, err := a.load()
+			if err != nil {
+				return err
+			}
+			list, err := pick(cfg, args)
+			if err != nil {
+				return err
+			}
+			return show(c.Context(), cfg, list)
+		},
+	}
+	a.jsonFlag(c)
+	return c
+}
+
+func (a *app) viewer(cfg *config.Config) *jobs.Runner {
+	return a.runner(cfg, a.quiet(), &jobs.Slots{}, nil)
+}
+
+func (a *app) listCommand() *cobra.Command {
+	return a.view("list [JOB]", "snapshots and backups: which are complete, common, pinned", "", cobra.MaximumNArgs(1), a.list)
+}
+
+func (a *app) list(ctx context.Context, cfg *config.Config, list []config.Job) error {
+	listings := []jobs.Listing{}
+	status := exitOK
+	for _, j := range list {
+		l := a.viewer(cfg).List(ctx, j)
+		if l.Error != "" {
+			status = exitFailed
+		}
+		listings = append(listings, l)
+	}
+	if a.json {
+		if err := a.printJSON(listings); err != nil {
+			return err
+		}
+	} else if err := a.table(func(w io.Writer) {
+		for _, l := range listings {
+			writeListing(w, l, cfg.Timezone)
+		}
+	}); err != nil {
+		return err
+	}
+	return a.problems(listings, status)
+}
+
+func (a *app) problems(listings []jobs.Listing, status int) error {
+	for _, l := range listings {
+		if l.Error != "" {
+			fmt.Fprintf(a.stderr, "btrkeep: error: %s: %s\n", l.Job, l.Error)
+			a.printHint(l.Hint)
+		}
+	}
+	if status != exitOK {
+		return &exitError{status: status}
+	}
+	return nil
+}
+
+func writeListing(w io.Writer, l jobs.Listing, zone *time.Location) {
+	fmt.Fprintf(w, "%s: %s\n", l.Job, l.Source)
+	for _, s := range l.Snapshots {
+		var marks []string
+		if len(s.CommonWith) > 0 {
+			marks = append(marks, "common with "+strings.Join(s.CommonWith, ", "))
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", s.Name, formatTime(s.Created, zone), strings.Join(append(marks, flags(s.Pinned, s.Own)...), ", "))
+	}
+	for _, d := range l.Destinations {
+		fmt.Fprintf(w, "  %s: %s", d.Name, d.URL)
+		if d.State != jobs.StatePresent {
+			fmt.Fprintf(w, " (%s)", d.Error)
+		}
+		fmt.Fprintln(w)
+		for _, b := range d.Backups {
+			mark := "complete"
+			switch {
+			case b.Altered:
+				mark = "written into since it was received"
+			case !b.Complete:
+				mark = "not a backup"
+			}
+			fmt.Fprintf(w, "    %s\t%s\t%s\n", b.Name, formatTime(b.Created, zone), strings.Join(append([]string{mark}, flags(b.Pinned, b.Own)...), ", "))
+		}
+	}
+}
+
+func flags(pinned, own bool) []string {
+	var f []string
+	if pinned {
+		f = append(f, "pinned")
+	}
+	if !own {
+		f = append(f, "not made by btrkeep")
+	}
+	return f
+}
+
+func (a *app) historyCommand() *cobra.Command {
+	var limit int
+	c := a.view("history [JOB]", "past runs, newest first", "", cobra.MaximumNArgs(1), func(_ context.Context, cfg *config.Config, list []config.Job) error {
+		all, err := jobs.History(cfg.StateDir, "")
+		if err != nil {
+			return &exitError{exitFailed, err}
+		}
+		records := []jobs.Record{}
+		for _, r := range all {
+			// Without a name also those of jobs that have left the configuration.
+			if len(list) == len(cfg.Jobs) || r.Job == list[0].Name {
+				records = append(records, r)
+			}
+		}
+		if limit > 0 && len(records) > limit {
+			records = records[:limit]
+		}
+		if a.json {
+			return a.printJSON(records)
+		}
+		return a.table(func(w io.Writer) {
+			fmt.Fprintln(w, "STARTED\tJOB\tRESULT\tTOOK\tSNAPSHOT\tDESTINATION\tPARENT\tSENT\tPRUNED")
+			for _, r := range records {
+				writeRecord(w, r, cfg.Timezone)
+			}
+		})
+	})
+	c.Flags().IntVarP(&limit, "number", "n", 0, "show only the newest `N` runs")
+	return c
+}
+
+func writeRecord(w io.Writer, r jobs.Record, zone *time.Location) {
+	first := fmt.Sprintf("%s\t%s\t%s\t%s", formatTime(r.Started, zone), r.Job, r.Result, r.Ended.Sub(r.Started).Round(10*time.Millisecond))
+	pruned := fmt.Sprint(len(r.Pruned))
+	if len(r.Transfers) == 0 {
+		fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t%s\n", first, orDash(r.Snapshot), pruned)
+	}
+	for _, t := range r.Transfers {
+		parent, sent := t.Parent, formatBytes(t.Bytes)
+		switch {
+		case t.Result != jobs.ResultOK:
+			parent, sent = "-", t.Result
+		case t.Bytes == 0:
+			parent, sent = "-", "up to date"
+		case parent == "":
+			parent = "(full)"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", first, orDash(t.Snapshot), t.Destination, parent, sent, pruned)
+		first, pruned = "\t\t\t", ""
+	}
+	if r.Error != "" {
+		fmt.Fprintf(w, "\t\terror: %s\n", r.Error)
+	}
+	for _, t := range r.Transfers {
+		if t.Result == jobs.ResultFailed {
+			fmt.Fprintf(w, "\t\t%s: error: %s\n", t.Destination, t.Error)
+		}
+	}
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	return a.view("status [JOB…]", "how each job and destination stands", `Per job and destination: the newest backup and its age, the last result, the
+next run, and how many snapshots wait to be brought over.
+
+Exit status: 0 all is well; 1 something fails or is stale; 2 configuration.`, cobra.ArbitraryArgs, a.status)
+}
+
+func (a *app) status(ctx context.Context, cfg *config.Config, list []config.Job) error {
+	now := time.Now()
+	all, late := []jobs.Status{}, false
+	for _, j := range list {
+		s := a.viewer(cfg).Status(ctx, j, now)
+		late = late || s.Late()
+		all = append(all, s)
+	}
+	running := a.askDaemon(ctx, cfg, all)
+	if a.json {
+		if err := a.printJSON(all); err != nil {
+			return err
+		}
+	} else if err := a.table(func(w io.Writer) {
+		fmt.Fprintln(w, "JOB\tDESTINATION\tSTATE\tNEWEST BACKUP\tAGE\tLAST RESULT\tNEXT RUN\tBACKLOG\tFREE")
+		for _, s := range all {
+			writeStatus(w, s, cfg.Timezone)
+		}
+	}); err != nil {
+		return err
+	}
+	if !a.json {
+		for _, s := range all {
+			a.statusProblems(s)
+		}
+		if !running {
+			fmt.Fprintln(a.stderr, "btrkeep: hint: the daemon is not running: nothing happens on schedule (systemctl enable --now btrkeep)")
+		}
+	}
+	if late {
+		return &exitError{status: exitFailed}
+	}
+	return nil
+}
+
+// askDaemon adds what the daemon knows better: which jobs are running, and when it will start the next run.
+func (a *app) askDaemon(ctx context.Context, cfg *config.Config, all []jobs.Status) (running bool) {
+	client, err := daemon.Dial(cfg.RuntimeDir)
+	if err != nil {
+		return false
+	}
+	status, err := client.Status(ctx)
+	if err != nil {
+		return false
+	}
+	for i := range all {
+		for _, p := range status.Running {
+			if p.Job == all[i].Job {
+				all[i].State, all[i].Step = "running", progressText(p, time.Now())
+			}
+		}
+		if next, ok := status.Next[all[i].Job]; ok {
+			all[i].NextRun = next
+		}
+	}
+	return true
+}
+
+func writeStatus(w io.Writer, s jobs.Status, zone *time.Location) {
+	job := s.Job
+	for _, d := range s.Destinations {
+		state := d.State
+		if s.State == "running" {
+			state = "running"
+		}
+		age, free := "-", "-"
+		if !d.NewestTime.IsZero() {
+			age = formatAge(time.Duration(d.AgeSeconds) * time.Second)
+		}
+		if d.Total > 0 {
+			free = fmt.Sprintf("%s (%d %%)", formatBytes(d.Free), 100*d.Free/d.Total)
+		}
+		next := "-"
+		if !s.NextRun.IsZero() {
+			next = s.NextRun.In(zone).Format("Jan 02 15:04")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", job, d.Name, state, orDash(d.Newest), age, orDash(d.LastResult), next, d.Backlog, free)
+		job = ""
+	}
+}
+
+func (a *app) statusProblems(s jobs.Status) {
+	if s.Error != "" {
+		fmt.Fprintf(a.stderr, "btrkeep: error: %s: %s\n", s.Job, s.Error)
+		a.printHint(s.Hint)
+	} else if s.State == "failing" && s.LastError != "" {
+		fmt.Fprintf(a.stderr, "btrkeep: error: %s: last run: %s\n", s.Job, s.LastError)
+	}
+	for _, d := range s.Destinations {
+		if d.State == "failing" && d.LastError != "" && !strings.HasSuffix(s.LastError, d.LastError) {
+			fmt.Fprintf(a.stderr, "btrkeep: error: %s: %s: %s\n", s.Job, d.Name, d.LastError)
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package config
+
+import (
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	defaultStateDir   = "/var/lib/btrkeep"
+	defaultRuntimeDir = "/run/btrkeep"
+)
+
+func defaultConfig() *Config {
+	return &Config{
+		Timezone:   time.Local,
+		Parallel:   2,
+		Checkpoint: Checkpoint{Bytes: 1 << 30, Time: Duration(time.Minute)},
+		Receiver:   DefaultReceiver,
+	}
+}
+
+// environment fills in the directories that no file names.
+func (l *loader) environment(env func(string) string) {
+	l.fromEnvironment(&l.config.StateDir, env, "BTRKEEP_STATE_DIR", "STATE_DIRECTORY", defaultStateDir)
+	l.fromEnvironment(&l.config.RuntimeDir, env, "BTRKEEP_RUNTIME_DIR", "RUNTIME_DIRECTORY", defaultRuntimeDir)
+}
+
+func (l *loader) fromEnvironment(target *string, env func(string) string, own, systemd, fallback string) {
+	if *target != "" {
+		return
+	}
+	name, value := own, env(own)
+	if value == "" {
+		// systemd.exec(5): a unit with several directories gets them all, separated by colons.
+		name = systemd
+		value, _, _ = strings.Cut(env(systemd), ":")
+	}
+	if value == "" {
+		*target = fallback
+		return
+	}
+	l.path(target)(node{path: []string{"$" + name}, value: value})
+}
+
+func (l *loader) timezone(target **time.Location) func(node) {
+	const hint = `write a name such as "Europe/Berlin", "UTC" or "Local" (the system's); they come with the package tzdata`
+	return func(n node) {
+		name, ok := l.text(n)
+		if !ok {
+			return
+		}
+		loc, err := time.LoadLocation(name)
+		if err != nil || name == "" {
+			l.fail(n.valuePlace(), hint, "unknown time zone %q", name)
+			return
+		}
+		*target = loc
+	}
+}
+
+func (l *loader) checkpoint(c *Checkpoint) func(node) {
+	return func(n node) {
+		l.table(n, fields{
+			"bytes": func(n node) {
+				l.value(&c.Bytes)(n)
+				l.positive(n, int64(c.Bytes))
+			},
+			"time": func(n node) {
+				l.value(&c.Time)(n)
+				l.positive(n, int64(c.Time))
+			},
+		})
+	}
+}
+
+func (l *loader) positive(n node, value int64) {
+	if value == 0 {
+		l.fail(n.valuePlace(), "leave it out for the default", "%q cannot be zero", n.key())
+	}
+}
+
+// metrics is an address to listen at.
+func (l *loader) metrics(target *string) func(node) {
+	return l.checked(target, func(s string) (string, error) {
+		const hint = `write an address and a port, such as "127.0.0.1:9797" or ":9797"`
+		host, port, err := net.SplitHostPort(s)
+		if err != nil || strings.ContainsAny(host, " /") {
+			return "", refuse(hint, "bad address %q", s)
+		}
+		if number, err := strconv.Atoi(port); err != nil || number < 1 || number > 65535 {
+			return "", refuse(hint, "address %q has a bad port", s)
+		}
+		return s, nil
+	})
+}
+
+func (l *loader) textfile(target *string) func(node) {
+	return l.checked(target, func(s string) (string, error) {
+		path, err := cleanPath(s)
+		if err == nil && !strings.HasSuffix(path, ".prom") {
+			// The node exporter's textfile collector reads no other names.
+			return "", refuse("let its name end in .prom, or the node exporter does not read it", "textfile %q is not a .prom file", s)
+		}
+		return path, err
+	})
+}

@@ -1,0 +1,30 @@
+package config
+
+// notYet refuses what the configuration knows but this version cannot do. It is all in this file, so that
+// a part that arrives is a rule to delete.
+func (l *loader) notYet(jobs []*draft) {
+	refuse := func(at place, hint, what string) {
+		l.fail(at, hint, "%s not available in this version of btrkeep", what)
+	}
+	const remove = "remove this line"
+	if n, ok := l.globals["metrics"]; ok && l.config.Metrics != "" {
+		refuse(n.keyPlace(), remove, "metrics are")
+	}
+	if n, ok := l.globals["textfile"]; ok && l.config.Textfile != "" {
+		refuse(n.keyPlace(), remove, "metrics in a textfile are")
+	}
+	if n, ok := l.globals["checkpoint"]; ok {
+		l.warn(n.keyPlace(), "transfers cannot be resumed yet in this version of btrkeep: checkpoint has no effect")
+	}
+	for _, d := range jobs {
+		for _, t := range d.targets {
+			if scheme, ok := schemeOf(t.URL); ok {
+				n := t.set["url"]
+				refuse(n.valuePlace(), "use a directory of this machine", scheme+" destinations are")
+			}
+			if n, ok := t.set["encrypt_to"]; ok && len(t.EncryptTo) > 0 {
+				refuse(n.keyPlace(), remove, "encryption is")
+			}
+		}
+	}
+}

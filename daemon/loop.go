@@ -1,0 +1,150 @@
+package daemon
+
+import (
+	"context"
+	"hash/maphash"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/jobs"
+)
+
+const (
+	// recheck is how often the wall clock is looked at: timers stand still while the machine sleeps, and know nothing of a clock that is set.
+	recheck = 30 * time.Second
+
+	// stopPatience is how long runs have to end when the daemon stops: they need to kill a child and let it clean up, not to finish a transfer.
+	stopPatience = 8 * time.Second
+)
+
+// loop owns everything that changes. All of it is touched by one goroutine only, that of run; others go through call.
+type loop struct {
+	d       *Daemon
+	cfg     *config.Config
+	runner  Runner
+	entries []*entry        // as cfg.Jobs, sorted by name
+	queue   []*entry        // that have fallen due, in that order
+	running map[string]*run // by job
+	refused *ReloadError    // what is wrong with the files, if they were not taken
+	stop    bool            // no run starts any more
+	started time.Time
+	seed    maphash.Seed // of the jitter
+	manager manager
+	notes   sync.WaitGroup  // FirstSeen being written
+	runs    context.Context // of all runs; it ends when the daemon does, with errStopping
+
+	hup   <-chan os.Signal
+	calls chan func()
+	ended chan *run
+	gone  chan struct{} // closed when run has returned
+}
+
+func (d *Daemon) newLoop(hup <-chan os.Signal) *loop {
+	return &loop{
+		d: d, running: map[string]*run{}, started: d.now().Wall, seed: maphash.MakeSeed(), manager: manager{log: d.Log},
+		hup: hup, calls: make(chan func()), ended: make(chan *run), gone: make(chan struct{}),
+	}
+}
+
+// run works until ctx ends and the runs under way have.
+func (l *loop) run(ctx context.Context, cfg *config.Config) {
+	defer close(l.gone)
+	// Not ctx itself: runs are told why.
+	var cancel context.CancelCauseFunc
+	l.runs, cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(errStopping)
+	l.use(cfg)
+	l.manager.start()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		timer.Reset(l.step())
+		select {
+		case <-ctx.Done():
+			l.wind(func() { cancel(errStopping) })
+			l.notes.Wait()
+			return
+		case <-timer.C:
+		case r := <-l.ended:
+			l.finish(r)
+		case f := <-l.calls:
+			f()
+		case <-l.hup:
+			_ = l.reload() // it has been logged
+		}
+	}
+}
+
+// step does what is to be done now and says how long nothing will be.
+func (l *loop) step() time.Duration {
+	clock := l.d.now()
+	now := l.local(clock)
+	l.admit(now)
+	l.dispatch(clock)
+	l.report()
+	l.manager.status(l.summary(now))
+	wait := min(recheck, l.manager.ping())
+	if next := l.next(); next != nil {
+		wait = min(wait, next.due.Sub(now))
+	}
+	return wait
+}
+
+// local is a clock's reading in the configured time zone. Without the monotonic reading, so that differences are those of the wall clock.
+func (l *loop) local(c jobs.Clock) time.Time { return c.Wall.Round(0).In(l.cfg.Timezone) }
+
+// next is the entry that falls due first, or nil.
+func (l *loop) next() *entry {
+	var first *entry
+	for _, e := range l.entries {
+		if !e.waiting && !e.due.IsZero() && (first == nil || e.due.Before(first.due)) {
+			first = e
+		}
+	}
+	return first
+}
+
+// wind ends the runs.
+func (l *loop) wind(cancel func()) {
+	l.stop = true
+	l.d.Log.Info("stopping", "running", len(l.running))
+	l.manager.stopping(len(l.running), stopPatience)
+	for _, e := range l.queue {
+		l.dismiss(e, errStopping.Error())
+	}
+	l.queue = nil
+	cancel()
+	deadline := time.NewTimer(stopPatience)
+	defer deadline.Stop()
+	for len(l.running) > 0 {
+		select {
+		case r := <-l.ended:
+			l.finish(r)
+		case f := <-l.calls:
+			f()
+		case <-deadline.C:
+			names := slices.Sorted(maps.Keys(l.running))
+			l.d.Log.Error("stopping although runs have not ended in "+stopPatience.String(), "jobs", strings.Join(names, " "))
+			return
+		}
+	}
+}
+
+// call has f done by the loop, or returns an error without having done it.
+func (l *loop) call(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case l.calls <- func() { f(); close(done) }:
+		<-done
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-l.gone:
+		return errStopping
+	}
+}

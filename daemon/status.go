@@ -1,0 +1,123 @@
+package daemon
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/btrkeep/btrkeep/jobs"
+)
+
+// Status is what a daemon says of itself. Fields are only ever added.
+type Status struct {
+	PID         int                  `json:"pid"`
+	Version     string               `json:"version"`
+	Started     time.Time            `json:"started"`
+	Config      string               `json:"config"` // path
+	Files       []string             `json:"files"`  // the configuration in force was read from these
+	ReloadError string               `json:"reload_error"`
+	Running     []jobs.Progress      `json:"running"` // one for each job, or for each of its destinations that is being written
+	Waiting     []string             `json:"waiting"` // jobs that are due and wait for their turn
+	Next        map[string]time.Time `json:"next"`    // by job; those without a schedule are left out
+}
+
+func (l *loop) status() Status {
+	s := Status{
+		PID: os.Getpid(), Version: l.d.Version, Started: l.started, Config: l.d.ConfigPath, Files: slices.Clone(l.cfg.Files),
+		Running: []jobs.Progress{}, Waiting: []string{}, Next: map[string]time.Time{},
+	}
+	if l.refused != nil {
+		s.ReloadError = l.refused.Error()
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.running)) {
+		doing := l.d.progress.of(name)
+		if len(doing) == 0 {
+			doing = []jobs.Progress{{Job: name, Step: "check", Started: l.running[name].since}}
+		}
+		s.Running = append(s.Running, doing...)
+	}
+	for _, e := range l.queue {
+		s.Waiting = append(s.Waiting, e.job.Name)
+	}
+	for _, e := range l.entries {
+		if !e.due.IsZero() {
+			s.Next[e.job.Name] = e.due
+		}
+	}
+	return s
+}
+
+// summary is the status in one line for systemd.
+func (l *loop) summary(now time.Time) string {
+	var parts []string
+	if n := len(l.running); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d running", n))
+	}
+	if n := len(l.queue); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d waiting", n))
+	}
+	if e := l.next(); e != nil {
+		layout := "15:04"
+		if e.due.Format(time.DateOnly) != now.Format(time.DateOnly) {
+			layout = "2006-01-02 15:04"
+		}
+		parts = append(parts, "next "+e.job.Name+" at "+e.due.Format(layout))
+	} else if len(parts) == 0 {
+		parts = append(parts, "no job has a schedule")
+	}
+	line := strings.Join(parts, ", ")
+	if l.refused != nil {
+		first, _, _ := strings.Cut(l.refused.Error(), "\n")
+		line += "; reload refused: " + first
+	}
+	return line
+}
+
+// reportEvery is how often a long transfer is mentioned in the log.
+const reportEvery = 5 * time.Minute
+
+// report logs how long transfers go.
+func (l *loop) report() {
+	for _, name := range slices.Sorted(maps.Keys(l.running)) {
+		r := l.running[name]
+		if time.Since(r.reported) < reportEvery {
+			continue
+		}
+		r.reported = time.Now()
+		for _, p := range l.d.progress.of(name) {
+			if p.Step == "transfer" {
+				l.d.Log.Info(progressLine(p, time.Since(p.Started)), jobs.KeyJob, p.Job, jobs.KeyDestination, p.Destination,
+					jobs.KeySnapshot, p.Snapshot, jobs.KeyBytes, p.Bytes, jobs.KeyEvent, EventProgress)
+			}
+		}
+	}
+}
+
+// progressLine says for people how far a transfer is.
+func progressLine(p jobs.Progress, elapsed time.Duration) string {
+	line := fmt.Sprintf("%s: sending %s: %s", p.Destination, p.Snapshot, size(p.Bytes))
+	if p.Estimate > p.Bytes {
+		line += " of about " + size(p.Estimate)
+	}
+	line += " in " + elapsed.Round(time.Second).String()
+	if s := elapsed.Seconds(); s > 0 {
+		line += ", " + size(int64(float64(p.Bytes)/s)) + "/s"
+	}
+	return line
+}
+
+// size is a number of bytes with three digits that matter.
+func size(bytes int64) string {
+	n, unit := float64(bytes), 0
+	units := [...]string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
+	for n >= 1000 && unit < len(units)-1 {
+		n, unit = n/1024, unit+1
+	}
+	if unit == 0 || n >= 100 {
+		return fmt.Sprintf("%.0f %s", n, units[unit])
+	}
+	return fmt.Sprintf("%.3g %s", n, units[unit])
+}

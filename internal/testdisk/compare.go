@@ -1,0 +1,278 @@
+package testdisk
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io/fs"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxDiffs is how many differences [Compare] returns before it gives up.
+const maxDiffs = 20
+
+// Compare returns in what b is not the backup of a that btrfs send can make:
+// names, types, modes, owners, sizes, times of modification, xattrs, which
+// names are one file, device numbers, link targets, content, and data that
+// became a hole. Nested subvolumes, and the stubs of them that a snapshot has,
+// are left out on both sides. It returns at most 20 differences.
+//
+// Two things that an incremental send does not carry are no difference: a hole
+// or preallocated range made in a file that existed before arrives as zeros,
+// and the time of the root directory is that of the receiving when new files
+// passed through it under temporary names. See [CompareExact].
+//
+// An error is that of the system, such as a block that cannot be read.
+func Compare(a, b string) (diffs []string, err error) { return compare(a, b, false) }
+
+// CompareExact is [Compare] with all holes, and the time of the root directory.
+// A full send carries those, too.
+func CompareExact(a, b string) (diffs []string, err error) { return compare(a, b, true) }
+
+func compare(a, b string, exact bool) (diffs []string, err error) {
+	rootA, err := openTree(a)
+	if err != nil {
+		return nil, err
+	}
+	defer rootA.Close()
+	rootB, err := openTree(b)
+	if err != nil {
+		return nil, err
+	}
+	defer rootB.Close()
+	c := comparison{aToB: map[uint64]uint64{}, bToA: map[uint64]uint64{}}
+	c.content.exact = exact
+	err = c.entries(entry{rootA, "."}, entry{rootB, "."}, ".")
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return c.diffs, err
+}
+
+// errEnough ends a comparison early.
+var errEnough = errors.New("enough differences")
+
+type comparison struct {
+	diffs []string
+	// Which inode of b an inode of a is, and the reverse, of files with several names.
+	aToB, bToA map[uint64]uint64
+	content    content
+}
+
+func (c *comparison) differ(path, format string, args ...any) error {
+	c.diffs = append(c.diffs, fmt.Sprintf("%q: %s", path, fmt.Sprintf(format, args...)))
+	if len(c.diffs) >= maxDiffs {
+		return errEnough
+	}
+	return nil
+}
+
+func (c *comparison) entries(a, b entry, path string) error {
+	fa, err := a.facts()
+	if err != nil {
+		return err
+	}
+	fb, err := b.facts()
+	if err != nil {
+		return err
+	}
+	if path == "." && !c.content.exact {
+		fb.mtime = fa.mtime
+	}
+	for _, diff := range fa.differences(fb) {
+		if err := c.differ(path, "%s", diff); err != nil {
+			return err
+		}
+	}
+	if (fa.mode^fb.mode)&unix.S_IFMT != 0 {
+		return nil
+	}
+	if !fa.isDir() && (fa.links > 1 || fb.links > 1) {
+		seen := c.bToA[fb.inode] == fa.inode && c.aToB[fa.inode] == fb.inode
+		if !seen && (c.bToA[fb.inode] != 0 || c.aToB[fa.inode] != 0) {
+			if err := c.differ(path, "hard links: it shares its inode with other names"); err != nil {
+				return err
+			}
+		}
+		c.aToB[fa.inode], c.bToA[fb.inode] = fb.inode, fa.inode
+		if seen {
+			return nil // compared under its first name
+		}
+	}
+	switch {
+	case fa.isDir():
+		return c.dirs(a, b, path)
+	case fa.mode&unix.S_IFMT == unix.S_IFREG && fa.size == fb.size:
+		return c.files(a, b, path, fa.size)
+	}
+	return nil
+}
+
+func (c *comparison) dirs(a, b entry, path string) error {
+	dirA, namesA, err := list(a)
+	if err != nil {
+		return err
+	}
+	defer dirA.Close()
+	dirB, namesB, err := list(b)
+	if err != nil {
+		return err
+	}
+	defer dirB.Close()
+	for len(namesA) > 0 || len(namesB) > 0 {
+		switch {
+		case len(namesB) == 0 || len(namesA) > 0 && namesA[0] < namesB[0]:
+			err = c.differ(path+"/"+namesA[0], "only in the first tree")
+			namesA = namesA[1:]
+		case len(namesA) == 0 || namesB[0] < namesA[0]:
+			err = c.differ(path+"/"+namesB[0], "only in the second tree")
+			namesB = namesB[1:]
+		default:
+			name := namesA[0]
+			err = c.entries(entry{dirA, name}, entry{dirB, name}, path+"/"+name)
+			namesA, namesB = namesA[1:], namesB[1:]
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *comparison) files(a, b entry, path string, size int64) error {
+	if size == 0 {
+		return nil
+	}
+	fileA, err := a.open(0)
+	if err != nil {
+		return err
+	}
+	defer fileA.Close()
+	fileB, err := b.open(0)
+	if err != nil {
+		return err
+	}
+	defer fileB.Close()
+	diffs, err := c.content.compare(fileA, fileB, size)
+	if err != nil {
+		return err
+	}
+	for _, diff := range diffs {
+		if err := c.differ(path, "%s", diff); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func openTree(path string) (*os.File, error) {
+	return os.OpenFile(path, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+}
+
+// list opens a directory and returns its sorted names, without subvolumes.
+func list(e entry) (*os.File, []string, error) {
+	dir, err := e.open(unix.O_DIRECTORY)
+	if err != nil {
+		return nil, nil, err
+	}
+	names, err := dir.Readdirnames(-1)
+	if err == nil {
+		slices.Sort(names)
+		names, err = withoutSubvolumes(dir, names)
+	}
+	if err != nil {
+		dir.Close()
+		return nil, nil, err
+	}
+	return dir, names, nil
+}
+
+func withoutSubvolumes(dir *os.File, names []string) ([]string, error) {
+	var st, self unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &self); err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: dir.Name(), Err: err}
+	}
+	kept := names[:0]
+	for _, name := range names {
+		if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return nil, &fs.PathError{Op: "stat", Path: dir.Name() + "/" + name, Err: err}
+		}
+		f := facts{mode: st.Mode, inode: st.Ino, device: st.Dev}
+		if !f.isSubvolume(self.Dev) {
+			kept = append(kept, name)
+		}
+	}
+	return kept, nil
+}
+
+// Digest returns one hash over everything that [CompareExact] sees, to compare
+// a tree with itself at another time.
+func Digest(dir string) (string, error) {
+	root, err := openTree(dir)
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
+	d := digest{hash: sha256.New(), seen: map[uint64]int{}}
+	if err := d.entry(entry{root, "."}); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(d.hash.Sum(nil)), nil
+}
+
+type digest struct {
+	hash    hash.Hash
+	seen    map[uint64]int // files with several names, numbered in the order of their first
+	content content
+}
+
+func (d *digest) entry(e entry) error {
+	f, err := e.facts()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.hash, "%q %s\n", e.name, f)
+	if !f.isDir() && f.links > 1 {
+		number, seen := d.seen[f.inode]
+		if !seen {
+			number = len(d.seen)
+			d.seen[f.inode] = number
+		}
+		fmt.Fprintf(d.hash, "same as %d\n", number)
+		if seen {
+			return nil
+		}
+	}
+	switch {
+	case f.isDir():
+		return d.dir(e)
+	case f.mode&unix.S_IFMT == unix.S_IFREG:
+		file, err := e.open(0)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		return d.content.digest(d.hash, file, f.size)
+	}
+	return nil
+}
+
+func (d *digest) dir(e entry) error {
+	dir, names, err := list(e)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for _, name := range names {
+		if err := d.entry(entry{dir, name}); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(d.hash, "end")
+	return nil
+}

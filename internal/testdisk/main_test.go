@@ -1,0 +1,9 @@
+package testdisk_test
+
+import (
+	"testing"
+
+	"github.com/btrkeep/btrkeep/internal/testdisk"
+)
+
+func TestMain(m *testing.M) { testdisk.Main(m) }

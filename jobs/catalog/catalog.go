@@ -1,0 +1,115 @@
+// Package catalog is the list of the subvolumes that btrkeep has made in a directory.
+//
+// It lies in that directory, so that it moves with the disk, and it is what tells btrkeep's own snapshots and backups from those of
+// other tools and people: only what is in the catalog by UUID is ever deleted. If it is lost, nothing is deleted
+// any more and nothing else changes.
+package catalog
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+)
+
+// File is the catalog's name in its directory.
+const File = ".btrkeep.catalog"
+
+// Entry is one subvolume that btrkeep made (or adopted).
+type Entry struct {
+	UUID     btrfs.UUID `json:"uuid"`               // of the subvolume here
+	Name     string     `json:"name"`               // when it was made: for people only
+	Taken    time.Time  `json:"taken"`              // when the snapshot was taken at the source
+	Ctransid uint64     `json:"ctransid,omitempty"` // once everything was on the disk: a later one means that somebody has written into it
+	Pinned   string     `json:"pinned,omitempty"`   // the reason
+}
+
+// Catalog is the content of one catalog file.
+type Catalog map[btrfs.UUID]Entry
+
+// Read reads the catalog of dir; a missing one is empty. Lines that do not parse (a power cut) are left out.
+func Read(dir string) (Catalog, error) {
+	f, err := open(dir, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Catalog{}, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("read catalog: %w", err)
+	}
+	defer f.Close()
+	c := Catalog{}
+	for r := bufio.NewReader(f); ; {
+		line, err := r.ReadBytes('\n')
+		var e Entry
+		if len(line) > 0 && json.Unmarshal(line, &e) == nil && !e.UUID.IsZero() {
+			c[e.UUID] = e
+		}
+		if errors.Is(err, io.EOF) {
+			return c, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("read catalog: %w", err)
+		}
+	}
+}
+
+// Add appends entries, durably. The caller holds the lock of the directory.
+func Add(dir string, entries ...Entry) error {
+	f, err := open(dir, os.O_RDWR|os.O_CREATE|os.O_APPEND)
+	if err != nil {
+		return fmt.Errorf("write catalog: %w", err)
+	}
+	defer f.Close()
+	// A leading newline ends the half line that a power cut may have left.
+	text := append([]byte{'\n'}, encode(entries)...)
+	if _, err := f.Write(text); err != nil {
+		return fmt.Errorf("write catalog: %w", err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("write catalog: %w", err)
+	}
+	return nil
+}
+
+// Forget rewrites the catalog without the entries for which gone is true. The caller holds the lock of the directory. It need not be durable: an entry
+// too many names a subvolume that does not exist.
+func Forget(dir string, gone func(btrfs.UUID) bool) error {
+	c, err := Read(dir)
+	if err != nil {
+		return err
+	}
+	n := len(c)
+	maps.DeleteFunc(c, func(id btrfs.UUID, _ Entry) bool { return gone(id) })
+	if len(c) == n {
+		return nil
+	}
+	entries := slices.SortedFunc(maps.Values(c), func(a, b Entry) int { return a.Taken.Compare(b.Taken) })
+	if err := renameio.WriteFile(filepath.Join(dir, File), encode(entries), 0o600, renameio.WithTempDir(dir)); err != nil {
+		return fmt.Errorf("write catalog: %w", err)
+	}
+	return nil
+}
+
+func encode(entries []Entry) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	for _, e := range entries {
+		_ = enc.Encode(e) // a struct of plain values always encodes
+	}
+	return b.Bytes()
+}
+
+func open(dir string, flags int) (*os.File, error) {
+	return os.OpenFile(filepath.Join(dir, File), flags|unix.O_NOFOLLOW|unix.O_NOATIME, 0o600)
+}

@@ -1,0 +1,98 @@
+// Package jobs is what one job does: snapshot, transfer, prune, and the account of it.
+//
+// A [Runner] executes a run: lock, check, snapshot, transfer to every destination, prune, report. What it decides is
+// decided by pure functions ([retention.Plan], the choice of parents, the list of transfers), so that [Runner.Plan]
+// shows the decision that [Runner.Run] executes. The truth is in btrfs; [State] holds only what may be lost.
+//
+// Kinds of destinations live in sub-packages and implement [Destination].
+package jobs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/config"
+)
+
+// ErrAbsent means that a destination cannot be reached now: a disk that is unplugged, a host that is down. A state, not an error.
+var ErrAbsent = errors.New("absent")
+
+// ErrNameTaken means that something else, of another UUID, has the name that a backup should get. It is never deleted.
+var ErrNameTaken = errors.New("the name is taken by another subvolume")
+
+// A Destination is an open place that receives backups of one job.
+//
+// Implementations must be safe for use by one run at a time; the read-only calls need no lock.
+type Destination interface {
+	// Identity tells which disk (or store) this is: two disks that take turns at one mount point differ.
+	Identity() Identity
+
+	// Lock takes the destination's own lock, so that nobody else writes or prunes here. Errors wrap *HeldError.
+	Lock(holder Holder) (unlock func(), err error)
+
+	// Backups lists what is there, complete or not, in the order of time taken. Leftovers of a transfer under way or
+	// interrupted are not listed.
+	Backups(ctx context.Context) ([]Backup, error)
+
+	// Clean deletes the leftovers of interrupted transfers and names them. Needs the lock.
+	Clean(ctx context.Context) (removed []string, err error)
+
+	// StreamVersion is the newest send protocol that may be sent here.
+	StreamVersion(ctx context.Context) (int, error)
+
+	// Receive stores one backup. When it returns nil the backup is complete, durable and at its name; when it does not, nothing that
+	// looks like a backup has been left. Needs the lock. Errors wrap ErrNameTaken, btrfs.ErrParentMissing, btrfs.ErrCloneSource.
+	Receive(ctx context.Context, in Incoming) (Backup, error)
+
+	// Delete deletes backups that Backups returned, each only if its UUID is still the same. Needs the lock.
+	Delete(ctx context.Context, backups []Backup) error
+
+	Close() error
+}
+
+// Identity is where a destination really is.
+type Identity struct {
+	FileSystem  btrfs.UUID // of the destination's disk
+	MountPoint  string
+	Free, Total uint64 // bytes
+	ReadOnly    bool
+}
+
+// Incoming is one stream for Destination.Receive.
+type Incoming struct {
+	Name       string     // the snapshot's and so the backup's
+	UUID       btrfs.UUID // stream identity of the snapshot
+	Ctransid   uint64
+	Taken      time.Time
+	Stream     io.Reader
+	Confirm    func() error      // to be called at the end of the stream: the sender's verdict; an error withholds completion
+	Progress   func(bytes int64) // called now and then with the bytes so far; may be nil
+	IOPriority int
+}
+
+// Backup is one subvolume at a destination.
+type Backup struct {
+	btrfs.Subvolume
+	Path     string
+	Taken    time.Time // when the snapshot was taken at the source
+	Complete bool      // at its final name, read-only, with a received UUID
+	Own      bool      // made (or adopted) by btrkeep; all others are never deleted
+	Altered  bool      // somebody has written into it since it was received: no parent for anything
+	Pinned   bool
+}
+
+// Snapshot is one read-only snapshot beside the source.
+type Snapshot struct {
+	btrfs.Subvolume
+	Path   string
+	Taken  time.Time
+	Own    bool
+	Pinned bool
+}
+
+// Opener opens a destination of a job, or says that it is absent (ErrAbsent) or misconfigured.
+// source is a path on the source's file system; last is where the destination was when it was last written (zero: never).
+type Opener func(ctx context.Context, job config.Job, d config.Destination, last Identity) (Destination, error)

@@ -1,0 +1,120 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/config"
+)
+
+// States of a destination in lists.
+const (
+	StatePresent = "present"
+	StateAbsent  = "absent"
+	StateError   = "error"
+)
+
+// Listing is everything that exists of one job: an element of `list --json`. Fields are only ever added.
+type Listing struct {
+	Job          string              `json:"job"`
+	Source       string              `json:"source"`
+	Error        string              `json:"error,omitempty"`
+	Hint         string              `json:"hint,omitempty"`
+	Snapshots    []ListedSnapshot    `json:"snapshots"`
+	Destinations []ListedDestination `json:"destinations"`
+}
+
+// ListedSnapshot is one snapshot at the source.
+type ListedSnapshot struct {
+	Name       string     `json:"name"`
+	Path       string     `json:"path"`
+	UUID       btrfs.UUID `json:"uuid"`
+	Created    time.Time  `json:"created"`
+	Pinned     bool       `json:"pinned"`
+	CommonWith []string   `json:"common_with"` // destinations that hold it, of those present
+	Own        bool       `json:"own"`         // made by btrkeep; others are never deleted
+}
+
+// ListedDestination is one destination and what it holds.
+type ListedDestination struct {
+	Name    string         `json:"name"`
+	URL     string         `json:"url"`
+	State   string         `json:"state"` // present, absent, error
+	Error   string         `json:"error,omitempty"`
+	Hint    string         `json:"hint,omitempty"`
+	Free    uint64         `json:"free_bytes,omitempty"`
+	Total   uint64         `json:"total_bytes,omitempty"`
+	Backups []ListedBackup `json:"backups"`
+}
+
+// ListedBackup is one subvolume at a destination. Created is when its snapshot was taken.
+type ListedBackup struct {
+	Name         string     `json:"name"`
+	Path         string     `json:"path"`
+	UUID         btrfs.UUID `json:"uuid"`
+	ReceivedUUID btrfs.UUID `json:"received_uuid"`
+	Created      time.Time  `json:"created"`
+	Complete     bool       `json:"complete"`
+	Pinned       bool       `json:"pinned"`
+	Own          bool       `json:"own"`
+	Altered      bool       `json:"altered"` // written into since it was received
+}
+
+// List lists the snapshots and backups of a job. What cannot be looked at says so in its place.
+func (r *Runner) List(ctx context.Context, job config.Job) Listing {
+	l := Listing{Job: job.Name, Source: job.Source, Snapshots: []ListedSnapshot{}, Destinations: []ListedDestination{}}
+	src, err := openSource(job, r.Config.Timezone)
+	if err != nil {
+		l.Error, l.Hint = err.Error(), Hint(err)
+		src = &source{job: job}
+	}
+	for _, s := range src.snapshots {
+		l.Snapshots = append(l.Snapshots, ListedSnapshot{
+			Name: s.Name, Path: s.Path, UUID: s.UUID, Created: s.Taken, Pinned: s.Pinned, CommonWith: []string{}, Own: s.Own,
+		})
+	}
+	state, _ := LoadState(r.Config.StateDir, job) // only where the destination was last
+	for _, d := range job.Destinations {
+		seen, backups := r.inspect(ctx, job, d, state)
+		at := newIndex(backups)
+		for i, s := range src.snapshots {
+			if _, ok := at.find(s.Subvolume); ok {
+				l.Snapshots[i].CommonWith = append(l.Snapshots[i].CommonWith, d.Name)
+			}
+		}
+		l.Destinations = append(l.Destinations, seen)
+	}
+	return l
+}
+
+// inspect opens a destination just to see what is there.
+func (r *Runner) inspect(ctx context.Context, job config.Job, d config.Destination, state State) (ListedDestination, []Backup) {
+	l := ListedDestination{Name: d.Name, URL: d.URL, State: StatePresent, Backups: []ListedBackup{}}
+	fail := func(err error) (ListedDestination, []Backup) {
+		l.State, l.Error, l.Hint = StateError, err.Error(), Hint(err)
+		if errors.Is(err, ErrAbsent) {
+			l.State = StateAbsent
+		}
+		return l, nil
+	}
+	last := state.Destinations[d.URL]
+	dest, err := r.Open(ctx, job, d, Identity{FileSystem: last.FileSystem, MountPoint: last.MountPoint})
+	if err != nil {
+		return fail(err)
+	}
+	defer dest.Close()
+	backups, err := dest.Backups(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	l.Free, l.Total = dest.Identity().Free, dest.Identity().Total
+	for _, b := range backups {
+		l.Backups = append(l.Backups, ListedBackup{
+			Name: b.Name, Path: b.Path, UUID: b.UUID, ReceivedUUID: b.ReceivedUUID, Created: b.Taken,
+			Complete: b.Complete, Pinned: b.Pinned, Own: b.Own, Altered: b.Altered,
+		})
+	}
+	return l, backups
+}

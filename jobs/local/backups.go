@@ -1,0 +1,124 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/jobs"
+	"github.com/btrkeep/btrkeep/jobs/catalog"
+)
+
+// hiddenIncoming is how the names of subvolumes begin that are being received. A read-only subvolume cannot be moved to another
+// directory, so they lie where they will be.
+const hiddenIncoming = ".btrkeep-incoming-"
+
+// deleteBatch is after how many deletions the kernel's cleaner may catch up.
+const deleteBatch = 100
+
+// children are the subvolumes right in the directory.
+func (d *Dir) children() ([]btrfs.Subvolume, error) {
+	if _, err := os.Lstat(d.path); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	dir, err := btrfs.LocateDir(d.path)
+	if err != nil {
+		return nil, fmt.Errorf("destination %s: %w", d.path, err)
+	}
+	all, err := btrfs.List(d.path)
+	if err != nil {
+		return nil, fmt.Errorf("list subvolumes of %s: %w", d.path, err)
+	}
+	return slices.DeleteFunc(all, func(s btrfs.Subvolume) bool { return !dir.Holds(s) }), nil
+}
+
+// Backups lists the subvolumes in the directory, by the time their snapshots were taken.
+func (d *Dir) Backups(context.Context) ([]jobs.Backup, error) {
+	children, err := d.children()
+	if err != nil {
+		return nil, err
+	}
+	cat, err := catalog.Read(d.path)
+	if err != nil {
+		return nil, err
+	}
+	backups := []jobs.Backup{}
+	for _, s := range children {
+		if !strings.HasPrefix(s.Name, hiddenIncoming) {
+			backups = append(backups, d.backup(s, cat))
+		}
+	}
+	slices.SortStableFunc(backups, func(a, b jobs.Backup) int { return a.Taken.Compare(b.Taken) })
+	return backups, nil
+}
+
+func (d *Dir) backup(s btrfs.Subvolume, cat catalog.Catalog) jobs.Backup {
+	e, own := cat[s.UUID]
+	b := jobs.Backup{
+		Subvolume: s,
+		Path:      filepath.Join(d.path, s.Name),
+		Taken:     e.Taken,
+		Complete:  s.ReadOnly && !s.ReceivedUUID.IsZero(),
+		Own:       own,
+		Pinned:    e.Pinned != "",
+		Altered:   own && e.Ctransid != 0 && e.Ctransid != s.Ctransid,
+	}
+	if !own {
+		var ok bool
+		if b.Taken, ok = d.job.NameFormat.Parse(s.Name, d.opener.Zone); !ok {
+			b.Taken = s.Created
+		}
+	}
+	return b
+}
+
+// Clean deletes what interrupted transfers left. A leftover that looks finished goes too: after a power cut its files may be empty, and nothing tells.
+func (d *Dir) Clean(context.Context) (removed []string, err error) {
+	children, err := d.children()
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range children {
+		if !strings.HasPrefix(s.Name, hiddenIncoming) {
+			continue
+		}
+		if e := btrfs.Delete(d.path, s.Name, s.UUID); e != nil {
+			err = errors.Join(err, fmt.Errorf("delete leftover: %w", e))
+			continue
+		}
+		removed = append(removed, s.Name)
+	}
+	return removed, err
+}
+
+// Delete deletes backups that are btrkeep's own, and waits for the deletions to be durable: what was pruned does not come back.
+func (d *Dir) Delete(ctx context.Context, backups []jobs.Backup) error {
+	gone := make(map[btrfs.UUID]bool, len(backups))
+	for i, b := range backups {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !b.Own {
+			return fmt.Errorf("delete %s: not made by btrkeep", b.Path)
+		}
+		if err := btrfs.Delete(d.path, b.Name, b.UUID); err != nil {
+			return fmt.Errorf("prune %s: %w", b.Path, err)
+		}
+		gone[b.UUID] = true
+		if i%deleteBatch == deleteBatch-1 {
+			if err := btrfs.WaitDeleted(ctx, d.path); err != nil {
+				return err
+			}
+		}
+	}
+	if err := btrfs.Commit(d.path); err != nil {
+		return fmt.Errorf("commit deletions in %s: %w", d.path, err)
+	}
+	return catalog.Forget(d.path, func(id btrfs.UUID) bool { return gone[id] })
+}

@@ -1,0 +1,100 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/gofrs/flock"
+	"golang.org/x/sys/unix"
+)
+
+// Holder is who holds a lock; it is written into the lock file for others to read.
+type Holder struct {
+	PID   int       `json:"pid"`
+	Job   string    `json:"job"`
+	Since time.Time `json:"since"`
+}
+
+// String is the holder in words; "another process" when the file said nothing.
+func (h Holder) String() string {
+	if h.PID == 0 {
+		return "another process"
+	}
+	return fmt.Sprintf("process %d (job %s, since %s)", h.PID, h.Job, h.Since.Local().Format(time.DateTime))
+}
+
+// HeldError says that a lock is held, and by whom.
+type HeldError struct {
+	Path   string
+	Holder Holder
+}
+
+func (e *HeldError) Error() string { return fmt.Sprintf("%s is locked by %s", e.Path, e.Holder) }
+
+// How long a lock that is held is tried again: a child of ours between fork and exec shares our descriptor for a moment,
+// and a holder writes its name just after it got the lock.
+const (
+	lockPatience = 250 * time.Millisecond
+	lockRetry    = 10 * time.Millisecond
+)
+
+// Lock takes the flock(2) on path for holder, or returns a *HeldError that names who has it. The file is made if it is missing and never
+// removed: a second process could lock the removed file while a third locks the new one. The kernel frees the lock when the process dies.
+func Lock(path string, holder Holder) (unlock func(), err error) {
+	l := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW), flock.SetPermissions(0o600))
+	ctx, cancel := context.WithTimeout(context.Background(), lockPatience)
+	defer cancel()
+	locked, err := l.TryLockContext(ctx, lockRetry)
+	switch {
+	case locked:
+	case err == nil || errors.Is(err, context.DeadlineExceeded):
+		return nil, &HeldError{Path: path, Holder: readHolder(path)}
+	default:
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if err := writeHolder(path, holder); err != nil {
+		_ = l.Unlock()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return func() {
+		// Emptied while it is still ours, so that nobody is told of a holder that is gone.
+		_ = os.Truncate(path, 0)
+		_ = l.Unlock()
+	}, nil
+}
+
+// readHolder waits a little for a holder that has just taken the lock and not yet written its name. A name left by a process that was
+// killed is not believed.
+func readHolder(path string) Holder {
+	var h Holder
+	for deadline := time.Now().Add(lockPatience); ; time.Sleep(lockRetry) {
+		b, err := os.ReadFile(path)
+		if err == nil && json.Unmarshal(b, &h) == nil && h.PID > 0 && unix.Kill(h.PID, 0) != unix.ESRCH {
+			return h
+		}
+		if time.Now().After(deadline) {
+			return Holder{}
+		}
+	}
+}
+
+func writeHolder(path string, h Holder) error {
+	b, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// One write, then the cut: a reader sees the old text, the new one, or something that does not parse.
+	if _, err := f.WriteAt(append(b, '\n'), 0); err != nil {
+		return err
+	}
+	return f.Truncate(int64(len(b)) + 1)
+}

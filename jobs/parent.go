@@ -1,0 +1,100 @@
+package jobs
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+)
+
+// maxClones bounds the clone sources beside the parent: each one more makes the kernel compare more for every extent.
+const maxClones = 4
+
+// candidate is a subvolume of the source's file system that a destination has as well.
+type candidate struct {
+	btrfs.Subvolume
+	at Backup
+}
+
+// parents are the common snapshots that an incremental send of one snapshot may be computed against, best first: the nearest
+// older one of its family, then the nearest newer one, then any other. None means a full send.
+func parents(snapshot btrfs.Subvolume, all []btrfs.Subvolume, family lineage, backups []Backup) []candidate {
+	at := newIndex(backups)
+	var found []candidate
+	for _, s := range all {
+		if !s.ReadOnly || s.UUID == snapshot.UUID {
+			continue
+		}
+		if b, ok := at.find(s); ok {
+			found = append(found, candidate{s, b})
+		}
+	}
+	// The order of creation is that of transactions, which no clock disturbs.
+	rank := func(c candidate) (class int, distance uint64) {
+		older := c.Otransid <= snapshot.Otransid
+		distance = c.Otransid - snapshot.Otransid
+		if older {
+			distance = snapshot.Otransid - c.Otransid
+		}
+		switch related := family.related(c.Subvolume, snapshot); {
+		case related && older:
+			return 0, distance
+		case related:
+			return 1, distance
+		default:
+			return 2, distance
+		}
+	}
+	slices.SortStableFunc(found, func(a, b candidate) int {
+		ac, ad := rank(a)
+		bc, bd := rank(b)
+		return cmp.Or(cmp.Compare(ac, bc), cmp.Compare(ad, bd))
+	})
+	return found
+}
+
+// clones picks the clone sources for a send with the parent at best[0]: further common snapshots of the family. Only those that the receiver
+// finds by their received UUID, as older versions of btrfs-progs look for nothing else.
+func clones(best []candidate, family lineage) []candidate {
+	var picked []candidate
+	for i, c := range best {
+		if i > 0 && len(picked) < maxClones && family.related(c.Subvolume, best[0].Subvolume) && c.at.ReceivedUUID == c.StreamUUID() {
+			picked = append(picked, c)
+		}
+	}
+	return picked
+}
+
+// index finds the backup that has the same content as a snapshot.
+type index struct {
+	received, own map[btrfs.UUID]Backup
+}
+
+func newIndex(backups []Backup) index {
+	x := index{received: make(map[btrfs.UUID]Backup, len(backups)), own: make(map[btrfs.UUID]Backup, len(backups))}
+	for _, b := range backups {
+		if !b.ReadOnly || b.Altered {
+			continue
+		}
+		x.own[b.UUID] = b
+		if !b.ReceivedUUID.IsZero() {
+			x.received[b.ReceivedUUID] = b
+		}
+	}
+	return x
+}
+
+// find is btrfs.SameContent over all backups: pushed there, restored from there, or both received from a third.
+func (x index) find(s btrfs.Subvolume) (Backup, bool) {
+	if b, ok := x.received[s.UUID]; ok {
+		return b, true
+	}
+	if s.ReceivedUUID.IsZero() {
+		return Backup{}, false
+	}
+	if b, ok := x.received[s.ReceivedUUID]; ok {
+		return b, true
+	}
+	b, ok := x.own[s.ReceivedUUID]
+	return b, ok
+}

@@ -1,0 +1,165 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/jobs/retention"
+)
+
+// Plan is what the next run of a job would do, decided by the functions that decide for the run itself. Fields are only ever added.
+type Plan struct {
+	Job       string            `json:"job"`
+	Snapshot  PlannedSnapshot   `json:"snapshot"`
+	Transfers []PlannedTransfer `json:"transfers"`
+	Prune     []PlannedPrune    `json:"prune"` // every snapshot and backup, kept or removed, with the reasons
+	Warnings  []string          `json:"warnings"`
+	Error     string            `json:"error,omitempty"`
+	Hint      string            `json:"hint,omitempty"`
+}
+
+// PlannedSnapshot is step 3.
+type PlannedSnapshot struct {
+	Name string `json:"name,omitempty"` // empty if none would be made
+	Why  string `json:"why,omitempty"`  // why none would be made
+}
+
+// PlannedTransfer is one send, or why there is none.
+type PlannedTransfer struct {
+	Destination string `json:"destination"`
+	State       string `json:"state"` // "present", "absent", "failed"
+	Snapshot    string `json:"snapshot,omitempty"`
+	Parent      string `json:"parent"`             // empty for a full send
+	Estimate    int64  `json:"estimate,omitempty"` // bytes of file data, before compression
+	Error       string `json:"error,omitempty"`
+	Hint        string `json:"hint,omitempty"`
+}
+
+// PlannedPrune is one decision of step 5.
+type PlannedPrune struct {
+	Where   string    `json:"where"`
+	Name    string    `json:"name"`
+	Taken   time.Time `json:"taken"`
+	Remove  bool      `json:"remove"`
+	Reasons []string  `json:"reasons"`
+}
+
+// pending stands for the snapshot that the run would take: newer than all there are.
+const pendingTransaction = math.MaxUint64
+
+// Plan works out what the next run would do. It takes no lock and changes nothing, so a run under way may overtake it.
+func (r *Runner) Plan(ctx context.Context, job config.Job, clock Clock) Plan {
+	p := Plan{Job: job.Name, Transfers: []PlannedTransfer{}, Prune: []PlannedPrune{}, Warnings: []string{}}
+	if err := r.plan(ctx, job, clock, &p); err != nil {
+		p.Error, p.Hint = err.Error(), Hint(err)
+	}
+	return p
+}
+
+func (r *Runner) plan(ctx context.Context, job config.Job, clock Clock, p *Plan) error {
+	src, err := openSource(job, r.Config.Timezone)
+	if err != nil {
+		return err
+	}
+	if w := src.nestedWarning(); w != "" {
+		p.Warnings = append(p.Warnings, w)
+	}
+	state, err := LoadState(r.Config.StateDir, job)
+	if err != nil {
+		p.Warnings = append(p.Warnings, err.Error())
+	}
+	if by, jumped := clock.JumpedFrom(state.Clock); jumped {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("the clock moved by %s since the last run: nothing would be pruned", by.Round(time.Second)))
+	}
+	if p.Snapshot, err = src.planSnapshot(ctx, clock.Wall); err != nil {
+		return err
+	}
+	for _, d := range job.Destinations {
+		if err := r.planDestination(ctx, src, &state, d, clock.Wall, p); err != nil {
+			t := PlannedTransfer{Destination: d.Name, State: "failed", Error: err.Error(), Hint: Hint(err)}
+			if errors.Is(err, ErrAbsent) {
+				t.State = "absent"
+			}
+			p.Transfers = append(p.Transfers, t)
+		}
+	}
+	p.addPrune("source", src.retention(protections(job, state, r.Config.Timezone), clock.Wall))
+	return nil
+}
+
+// planSnapshot adds the snapshot that would be taken to the list, as if it were there.
+func (s *source) planSnapshot(ctx context.Context, now time.Time) (PlannedSnapshot, error) {
+	if own := s.own(); s.job.OnlyIfChanged && len(own) > 0 {
+		changed, err := s.changedSince(ctx, own[len(own)-1], s.job.Source)
+		if err != nil {
+			return PlannedSnapshot{}, err
+		}
+		if !changed {
+			return PlannedSnapshot{Why: "nothing has changed since " + own[len(own)-1].Name + " (as far as is on the disk)"}, nil
+		}
+	}
+	name := s.job.NameFormat.Format(now, s.zone)
+	next := s.volume
+	next.ID, next.Name, next.ReadOnly, next.Otransid = 0, name, true, pendingTransaction
+	next.ParentUUID, next.UUID = s.volume.UUID, btrfs.UUID{0xff}
+	s.family.join(next.UUID, s.volume.UUID)
+	s.snapshots = append(s.snapshots, Snapshot{Subvolume: next, Path: s.job.Source, Taken: now, Own: true})
+	return PlannedSnapshot{Name: name}, nil
+}
+
+// planDestination adds the transfers to one destination and what would then be pruned there. It leaves in state what the
+// destination would have in common with the source, for pruning that.
+func (r *Runner) planDestination(ctx context.Context, src *source, state *State, d config.Destination, now time.Time, p *Plan) error {
+	last := state.Destinations[d.URL]
+	dest, err := r.Open(ctx, src.job, d, Identity{FileSystem: last.FileSystem, MountPoint: last.MountPoint})
+	if err != nil {
+		return err
+	}
+	defer dest.Close()
+	backups, err := dest.Backups(ctx)
+	if err != nil {
+		return err
+	}
+	known := src.all // those already planned for this destination become possible parents
+	for _, snap := range missing(src.snapshots, backups, d.Keep, now, r.Config.Timezone) {
+		b := bases(snap.Subvolume, known, src.family, backups)[0]
+		t := PlannedTransfer{Destination: d.Name, State: "present", Snapshot: snap.Name, Parent: b.parentName()}
+		if c, err := btrfs.ChangedSince(ctx, snap.Path, b.since()); err == nil {
+			t.Estimate = int64(c.Bytes)
+		}
+		p.Transfers = append(p.Transfers, t)
+		made := snap.Subvolume
+		made.UUID, made.ReceivedUUID = btrfs.UUID{}, snap.StreamUUID()
+		backups = append(backups, Backup{Subvolume: made, Taken: snap.Taken, Complete: true, Own: true})
+		if snap.Otransid == pendingTransaction {
+			known = append(slices.Clone(known), snap.Subvolume)
+		}
+	}
+	slices.SortStableFunc(backups, func(a, b Backup) int { return a.Taken.Compare(b.Taken) })
+	p.addPrune(d.Name, destinationRetention(src.snapshots, backups, d.Keep, now, r.Config.Timezone))
+	if snap, _, ok := lastCommon(src.snapshots, backups); ok {
+		s := state.Destinations[d.URL]
+		s.Name = d.Name
+		disks := map[string]CommonState{dest.Identity().FileSystem.String(): {Snapshot: snap.UUID, Name: snap.Name, Seen: now}}
+		for id, c := range s.Disks {
+			if _, present := disks[id]; !present {
+				disks[id] = c
+			}
+		}
+		s.Disks = disks
+		state.Destinations[d.URL] = s
+	}
+	return nil
+}
+
+func (p *Plan) addPrune(where string, decisions []retention.Decision) {
+	for _, d := range decisions {
+		p.Prune = append(p.Prune, PlannedPrune{Where: where, Name: d.Name, Taken: d.Time, Remove: d.Remove, Reasons: d.Reasons})
+	}
+}

@@ -1,0 +1,174 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/jobs/retention"
+)
+
+// The reasons why an item stays whatever the policy says.
+const (
+	keepPinned  = "pinned"
+	keepForeign = "not made by btrkeep"
+	keepLast    = "the last one in common with %s"
+)
+
+// pruneBatch is after how many deletions prune lets the kernel's cleaner catch up: a deletion is only a promise to it.
+const pruneBatch = 100
+
+// protected gives, for each snapshot that a destination needs as its next parent, the names of those destinations.
+type protected map[btrfs.UUID][]string
+
+// lastCommon is the newest of the source's snapshots that a destination has.
+func lastCommon(snapshots []Snapshot, backups []Backup) (Snapshot, Backup, bool) {
+	at := newIndex(backups)
+	for _, s := range slices.Backward(snapshots) {
+		if b, ok := at.find(s.Subvolume); ok {
+			return s, b, true
+		}
+	}
+	return Snapshot{}, Backup{}, false
+}
+
+// sourceItems are the snapshots as retention sees them.
+func sourceItems(snapshots []Snapshot, keep protected) []retention.Item {
+	items := make([]retention.Item, len(snapshots))
+	for i, s := range snapshots {
+		items[i] = item(s.Name, s.Taken, s.Own, s.Pinned)
+		if who := keep[s.UUID]; items[i].Keep == "" && len(who) > 0 {
+			slices.Sort(who)
+			items[i].Keep = fmt.Sprintf(keepLast, strings.Join(slices.Compact(who), ", "))
+		}
+	}
+	return items
+}
+
+// backupItems are a destination's backups as retention sees them. What is not a complete backup is foreign to it: never counted, never deleted.
+func backupItems(backups []Backup, common btrfs.UUID) []retention.Item {
+	items := make([]retention.Item, len(backups))
+	for i, b := range backups {
+		items[i] = item(b.Name, b.Taken, b.Own && b.Complete, b.Pinned)
+		if items[i].Keep == "" && b.UUID == common {
+			items[i].Keep = fmt.Sprintf(keepLast, "the source")
+		}
+	}
+	return items
+}
+
+func item(name string, taken time.Time, own, pinned bool) retention.Item {
+	i := retention.Item{Name: name, Time: taken, Foreign: !own}
+	switch {
+	case !own:
+		i.Keep = keepForeign
+	case pinned:
+		i.Keep = keepPinned
+	}
+	return i
+}
+
+// missing are the snapshots that a destination lacks and would keep by its own policy, oldest first: what it would prune at once is not
+// sent. The newest snapshot is always among them if it is missing.
+func missing(snapshots []Snapshot, backups []Backup, keep config.Keep, now time.Time, zone *time.Location) []Snapshot {
+	type pair struct {
+		item retention.Item
+		snap *Snapshot // nil for what is there already
+	}
+	at := newIndex(backups)
+	var all []pair
+	for _, it := range backupItems(backups, btrfs.UUID{}) {
+		all = append(all, pair{item: it})
+	}
+	for i, s := range snapshots {
+		if _, there := at.find(s.Subvolume); there || !s.Own {
+			continue
+		}
+		it := item(s.Name, s.Taken, true, s.Pinned)
+		if i == len(snapshots)-1 {
+			it.Keep = "newest"
+		}
+		all = append(all, pair{it, &snapshots[i]})
+	}
+	slices.SortStableFunc(all, func(a, b pair) int { return a.item.Time.Compare(b.item.Time) })
+	items := make([]retention.Item, len(all))
+	for i, p := range all {
+		items[i] = p.item
+	}
+	var send []Snapshot
+	for i, d := range retention.Plan(items, keep, now, zone) {
+		if !d.Remove && all[i].snap != nil {
+			send = append(send, *all[i].snap)
+		}
+	}
+	slices.SortFunc(send, func(a, b Snapshot) int { return cmp.Compare(a.Otransid, b.Otransid) })
+	return send
+}
+
+// protections are the snapshots that destinations need as their next parent: of those that are absent now, other disks of the same
+// place included, as they were when last seen. A destination that has left the configuration needs nothing.
+func protections(job config.Job, state State, zone *time.Location) protected {
+	keep := protected{}
+	for _, url := range slices.Sorted(maps.Keys(state.Destinations)) {
+		d := state.Destinations[url]
+		listed := slices.ContainsFunc(job.Destinations, func(c config.Destination) bool { return c.URL == url })
+		if !listed && !d.Adhoc && !job.Adhoc {
+			continue
+		}
+		name := d.Name
+		if d.Adhoc {
+			name = url
+		}
+		for _, disk := range d.Disks {
+			who := name
+			if len(d.Disks) > 1 {
+				who += fmt.Sprintf(" (disk seen %s)", disk.Seen.In(zone).Format(time.DateOnly))
+			}
+			keep[disk.Snapshot] = append(keep[disk.Snapshot], who)
+		}
+	}
+	return keep
+}
+
+// delete deletes what was decided, oldest first, in batches.
+func (s *source) delete(ctx context.Context, decisions []retention.Decision, done func(retention.Decision)) error {
+	byName := make(map[string]Snapshot, len(s.snapshots))
+	for _, n := range s.snapshots {
+		byName[n.Name] = n
+	}
+	n := 0
+	for _, d := range decisions {
+		snap, ok := byName[d.Name]
+		if !d.Remove || !ok || !snap.Own {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := btrfs.Delete(s.job.SnapshotDir, snap.Name, snap.UUID); err != nil {
+			return fmt.Errorf("prune %s: %w", snap.Path, err)
+		}
+		done(d)
+		if n++; n%pruneBatch == 0 {
+			if err := btrfs.WaitDeleted(ctx, s.job.SnapshotDir); err != nil {
+				return err
+			}
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	if err := btrfs.Commit(s.job.SnapshotDir); err != nil {
+		return err
+	}
+	if err := s.refresh(); err != nil {
+		return err
+	}
+	return s.forget()
+}

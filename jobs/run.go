@@ -1,0 +1,308 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/jobs/retention"
+)
+
+// Run makes one run of the job and returns its account, which is in the history by then.
+// It never returns with a lock held. A run that is refused because the job is running already has the result skipped and names the holder.
+func (r *Runner) Run(ctx context.Context, job config.Job, o Options) Record {
+	return r.execute(ctx, job, o, (*run).everything)
+}
+
+// Prune makes step 5 of a run alone: at the source and at every destination that is present.
+func (r *Runner) Prune(ctx context.Context, job config.Job, o Options) Record {
+	return r.execute(ctx, job, o, (*run).pruneOnly)
+}
+
+// run is one execution under way.
+type run struct {
+	*Runner
+	job    config.Job
+	opts   Options
+	log    *slog.Logger
+	start  time.Time // with its monotonic reading, which opts.Clock need not have
+	source *source
+	state  State
+	taken  *Snapshot
+	noting bool // whether this run may write the state: it holds the lock
+
+	mu  sync.Mutex // guards what the destinations' goroutines write
+	rec Record
+	// clockJumped holds prune back: by a wrong clock everything is too old.
+	clockJumped bool
+}
+
+func (r *Runner) execute(ctx context.Context, job config.Job, o Options, steps func(*run, context.Context) error) Record {
+	if job.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(job.Timeout), fmt.Errorf("the job's timeout of %s is over", job.Timeout))
+		defer cancel()
+	}
+	n := &run{Runner: r, job: job, opts: o, log: r.Log.With(KeyJob, job.Name), start: time.Now()}
+	n.rec = Record{Job: job.Name, Trigger: o.Trigger, Started: o.Clock.Wall, Transfers: []Transfer{}, Pruned: []Pruned{}}
+	err := n.locked(ctx, steps)
+	n.finish(ctx, err)
+	return n.rec
+}
+
+// locked does the steps under the job's lock and under one for its snapshot directory, which `btrkeep backup` of the same source takes too.
+func (r *run) locked(ctx context.Context, steps func(*run, context.Context) error) error {
+	if err := os.MkdirAll(r.Config.RuntimeDir, 0o700); err != nil {
+		return hintf("locks live there; set runtime_dir or BTRKEEP_RUNTIME_DIR to a directory that can be written", "runtime directory: %w", err)
+	}
+	holder := Holder{PID: os.Getpid(), Job: r.job.Name, Since: r.opts.Clock.Wall}
+	for _, name := range []string{r.job.Name + ".lock", strings.TrimSuffix(filepath.Base(statePath("", r.job.SnapshotDir)), ".json") + ".dir.lock"} {
+		unlock, err := Lock(filepath.Join(r.Config.RuntimeDir, name), holder)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	r.noting = true
+	var err error
+	if r.state, err = LoadState(r.Config.StateDir, r.job); err != nil {
+		r.warn("%v; going on without it", err)
+	}
+	if by, jumped := r.opts.Clock.JumpedFrom(r.state.Clock); jumped {
+		r.clockJumped = true
+		r.warn("the clock moved by %s since the last run: nothing is pruned this time", by.Round(time.Second))
+	}
+	return steps(r, ctx)
+}
+
+func (r *run) everything(ctx context.Context) error {
+	if err := r.open(); err != nil {
+		return err
+	}
+	snapErr := r.snapshot(ctx)
+	// What can still be done is done: older snapshots may be missing somewhere, and pruning may be what makes room for the next one.
+	r.eachDestination(ctx, r.deliver)
+	return errors.Join(snapErr, r.pruneSource(ctx))
+}
+
+func (r *run) pruneOnly(ctx context.Context) error {
+	if err := r.open(); err != nil {
+		return err
+	}
+	r.eachDestination(ctx, func(ctx context.Context, t *target) error {
+		if err := r.look(ctx, t); err != nil {
+			return err
+		}
+		return r.pruneDestination(ctx, t)
+	})
+	return r.pruneSource(ctx)
+}
+
+// open looks at the source and cleans what a killed run left there.
+func (r *run) open() error {
+	var err error
+	if r.source, err = openSource(r.job, r.Config.Timezone); err != nil {
+		return err
+	}
+	removed, err := r.source.clean()
+	if len(removed) > 0 {
+		r.log.Warn("deleted what an interrupted run left at the source", "names", strings.Join(removed, " "), KeyEvent, EventLeftover)
+		err = errors.Join(err, r.source.refresh())
+	}
+	if w := r.source.nestedWarning(); w != "" {
+		r.warn("%s", w)
+	}
+	return err
+}
+
+// snapshot is step 3, between its hooks: after_snapshot runs whenever before_snapshot was started, since it thaws what that froze.
+func (r *run) snapshot(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	r.report(Progress{Step: "snapshot"})
+	err := hook(ctx, "before_snapshot", r.job.Hooks.BeforeSnapshot, r.job)
+	var taken *Snapshot
+	if err == nil {
+		taken, err = r.source.take(ctx, r.opts.Clock.Wall)
+	}
+	env := []string{}
+	if taken != nil {
+		env = append(env, "BTRKEEP_SNAPSHOT="+taken.Path)
+	}
+	err = errors.Join(err, hookLate(ctx, "after_snapshot", r.job.Hooks.AfterSnapshot, r.job, env...))
+	switch own := r.source.own(); {
+	case taken != nil:
+		r.taken, r.rec.Snapshot = taken, taken.Name
+		r.log.Info("snapshot "+taken.Name, KeySnapshot, taken.Name, KeyEvent, EventSnapshot)
+	case err == nil && len(own) > 0:
+		r.rec.Unchanged, r.rec.Snapshot = true, own[len(own)-1].Name
+		r.log.Info("nothing has changed since "+r.rec.Snapshot+": no new snapshot", KeySnapshot, r.rec.Snapshot, KeyEvent, EventSnapshot)
+	}
+	return err
+}
+
+// pruneSource is step 5 at the source.
+func (r *run) pruneSource(ctx context.Context) error {
+	if ctx.Err() != nil || r.clockJumped {
+		return nil
+	}
+	decisions := r.source.retention(protections(r.job, r.state, r.Config.Timezone), r.opts.Clock.Wall)
+	return r.source.delete(ctx, decisions, func(d retention.Decision) { r.pruned("source", d) })
+}
+
+func (s *source) retention(keep protected, now time.Time) []retention.Decision {
+	return retention.Plan(sourceItems(s.snapshots, keep), s.job.Keep, now, s.zone)
+}
+
+func (r *run) pruned(where string, d retention.Decision) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rec.Pruned = append(r.rec.Pruned, Pruned{Where: where, Name: d.Name, Reason: strings.Join(d.Reasons, "; ")})
+}
+
+func (r *run) warn(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	r.mu.Lock()
+	r.rec.Warnings = append(r.rec.Warnings, text)
+	r.mu.Unlock()
+	r.log.Warn(text, KeyEvent, EventWarning)
+}
+
+func (r *run) report(p Progress) {
+	if r.Progress == nil {
+		return
+	}
+	p.Job = r.job.Name
+	if p.Started.IsZero() {
+		p.Started = time.Now()
+	}
+	r.Progress(p)
+}
+
+// finish makes the account of the run: result, state, history, hooks, the last line in the log.
+func (r *run) finish(ctx context.Context, err error) {
+	rec := &r.rec
+	rec.Ended = rec.Started.Add(time.Since(r.start))
+	var held *HeldError
+	if errors.As(err, &held) {
+		rec.NotNow = true
+	}
+	if err != nil {
+		rec.Error, rec.Hint = err.Error(), Hint(err)
+	}
+	if ctx.Err() != nil && err == nil {
+		rec.Error = fmt.Sprintf("stopped: %v", context.Cause(ctx))
+	}
+	rec.settle()
+	if rec.Result == ResultFailed || rec.failed() {
+		env := []string{"BTRKEEP_RESULT=" + rec.Result, "BTRKEEP_ERROR=" + rec.firstError(), "BTRKEEP_SNAPSHOT_NAME=" + rec.Snapshot}
+		r.afterwards(ctx, "on_failure", r.job.Hooks.OnFailure, env)
+	} else if rec.Result == ResultOK {
+		r.afterwards(ctx, "on_success", r.job.Hooks.OnSuccess, []string{"BTRKEEP_RESULT=ok", "BTRKEEP_SNAPSHOT_NAME=" + rec.Snapshot})
+	}
+	if r.noting {
+		s := &r.state
+		s.LastRun, s.Clock, s.LastResult, s.LastError = rec.Started, r.opts.Clock, rec.Result, rec.firstError()
+		if rec.Result == ResultOK {
+			s.LastSuccess = rec.Started
+		}
+		if err := s.Save(r.Config.StateDir); err != nil {
+			r.warn("%v", err)
+		}
+	}
+	if err := AppendHistory(r.Config.StateDir, *rec); err != nil {
+		r.warn("%v", err)
+	}
+	r.logEnd()
+	r.report(Progress{Step: "done"})
+}
+
+func (r *run) afterwards(ctx context.Context, what string, argv, env []string) {
+	if err := hookLate(ctx, what, argv, r.job, env...); err != nil {
+		r.warn("%v", err)
+	}
+}
+
+// settle gives the run its result from those of its transfers.
+func (rec *Record) settle() {
+	var ok, failed, away int
+	for _, t := range rec.Transfers {
+		switch t.Result {
+		case ResultOK:
+			ok++
+		case ResultFailed:
+			failed++
+		default:
+			away++
+		}
+	}
+	if away > 0 && rec.Error == "" {
+		rec.NotNow = true
+	}
+	switch {
+	case rec.Error != "" && rec.NotNow:
+		rec.Result = ResultSkipped
+	case rec.Error != "" && ok == 0, failed > 0 && ok == 0:
+		rec.Result = ResultFailed
+	case rec.Error != "" || failed > 0:
+		rec.Result = ResultPartial
+	case away > 0 && ok == 0:
+		rec.Result = ResultSkipped
+	case away > 0:
+		rec.Result = ResultPartial
+	default:
+		rec.Result = ResultOK
+	}
+}
+
+// firstError is the run's own error, or else that of its first transfer that failed.
+func (rec *Record) firstError() string {
+	if rec.Error != "" {
+		return rec.Error
+	}
+	for _, t := range rec.Transfers {
+		if t.Result == ResultFailed {
+			return t.Destination + ": " + t.Error
+		}
+	}
+	return ""
+}
+
+func (r *run) logEnd() {
+	rec := &r.rec
+	if n := len(rec.Pruned); n > 0 {
+		r.log.Info(fmt.Sprintf("pruned %d", n), "pruned", n, KeyEvent, EventPruned)
+	}
+	attrs := []any{KeyResult, rec.Result, KeySnapshot, rec.Snapshot, KeySeconds, rec.Ended.Sub(rec.Started).Round(time.Millisecond).Seconds(), KeyEvent, EventRun}
+	text := fmt.Sprintf("%s in %s", rec.Result, rec.Ended.Sub(rec.Started).Round(time.Millisecond))
+	switch {
+	case rec.Result == ResultOK || (rec.NotNow && !rec.failed() && rec.Error == ""):
+		r.log.Info(text, attrs...)
+	case rec.NotNow && !rec.failed():
+		r.log.Warn("not now: "+rec.Error, attrs...)
+	default:
+		attrs = append(attrs, KeyError, rec.firstError())
+		if hint := cmp.Or(rec.Hint, rec.firstHint()); hint != "" {
+			attrs = append(attrs, KeyHint, hint)
+		}
+		r.log.Error(text, attrs...)
+	}
+}
+
+func (rec *Record) firstHint() string {
+	for _, t := range rec.Transfers {
+		if t.Hint != "" {
+			return t.Hint
+		}
+	}
+	return ""
+}

@@ -1,0 +1,155 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/jobs/catalog"
+)
+
+// take makes a snapshot of the source and gives it its name. With only_if_changed a snapshot that turns out to equal the newest one is dropped
+// again, and taken is nil.
+//
+// The snapshot appears under a hidden name, is entered in the catalog by its UUID, and only then renamed: whatever kills the run, a snapshot at its name is
+// known to be btrkeep's, and one under a hidden name is a leftover.
+func (s *source) take(ctx context.Context, now time.Time) (taken *Snapshot, err error) {
+	if err := s.makeDir(); err != nil {
+		return nil, err
+	}
+	dir := s.job.SnapshotDir
+	hidden := fmt.Sprintf("%s%d-%d", hiddenSnapshot, os.Getpid(), now.UnixNano())
+	if err := btrfs.Snapshot(s.job.Source, dir, hidden, true); err != nil {
+		return nil, snapshotError(s.job.Source, err)
+	}
+	v, err := btrfs.Info(filepath.Join(dir, hidden))
+	if err != nil {
+		return nil, fmt.Errorf("look at the new snapshot: %w", err)
+	}
+	drop := func() error { return btrfs.Delete(dir, hidden, v.UUID) }
+	if s.job.OnlyIfChanged {
+		if last := s.own(); len(last) > 0 {
+			changed, err := s.changedSince(ctx, last[len(last)-1], filepath.Join(dir, hidden))
+			if err != nil {
+				return nil, errors.Join(err, drop())
+			}
+			if !changed {
+				return nil, drop()
+			}
+		}
+	}
+	if err := catalog.Add(dir, catalog.Entry{UUID: v.UUID, Name: s.job.NameFormat.Format(now, s.zone), Taken: now, Ctransid: v.Ctransid}); err != nil {
+		return nil, errors.Join(err, drop())
+	}
+	name, err := s.settle(hidden, now)
+	if err != nil {
+		return nil, errors.Join(err, drop())
+	}
+	if err := btrfs.Commit(dir); err != nil {
+		return nil, fmt.Errorf("commit the new snapshot: %w", err)
+	}
+	if err := s.refresh(); err != nil {
+		return nil, err
+	}
+	for i, n := range s.snapshots {
+		if n.UUID == v.UUID {
+			return &s.snapshots[i], nil
+		}
+	}
+	return nil, fmt.Errorf("snapshot %s vanished right after it was made", name)
+}
+
+// settle renames the hidden snapshot to the name of its time, with -2, -3 … if that is taken.
+func (s *source) settle(hidden string, now time.Time) (string, error) {
+	base := s.job.NameFormat.Format(now, s.zone)
+	for i := 1; ; i++ {
+		name := base
+		if i > 1 {
+			name = fmt.Sprintf("%s-%d", base, i)
+		}
+		err := btrfs.Rename(s.job.SnapshotDir, hidden, name)
+		if err == nil {
+			return name, nil
+		}
+		if !errors.Is(err, fs.ErrExist) || i >= 1000 {
+			return "", fmt.Errorf("name the snapshot %s: %w", name, err)
+		}
+	}
+}
+
+// changedSince reports whether the source was changed between two snapshots of it. A snapshot is made at the very end of its transaction (otransid), so
+// everything in the newer one that has a later transaction came after the older one. What the snapshot directory itself went
+// through when it lies inside the source does not count.
+func (s *source) changedSince(ctx context.Context, last Snapshot, path string) (bool, error) {
+	v, err := btrfs.Info(path)
+	if err != nil {
+		return false, err
+	}
+	if v.Ctransid <= last.Otransid {
+		return false, nil
+	}
+	var ignore []uint64
+	if s.dir.SubvolumeID == s.volume.ID {
+		ignore = append(ignore, s.dir.Inode)
+		if st, err := os.Lstat(filepath.Join(s.job.SnapshotDir, catalog.File)); err == nil {
+			ignore = append(ignore, st.Sys().(*syscall.Stat_t).Ino)
+		}
+	}
+	c, err := btrfs.ChangedSince(ctx, path, last.Otransid, ignore...)
+	return c.Inodes > 0, err
+}
+
+func snapshotError(path string, err error) error {
+	err = fmt.Errorf("snapshot %s: %w", path, err)
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &HintError{err, "the source's file system is full: a snapshot needs free metadata space; `btrfs filesystem usage` shows where it went, a smaller `keep` gives some back"}
+	case errors.Is(err, syscall.EROFS):
+		return &HintError{err, "the source's file system is mounted read-only, perhaps after an error: see the kernel's log"}
+	}
+	return err
+}
+
+// clean deletes what killed runs left in the snapshot directory and forgets catalog entries of snapshots that are gone.
+func (s *source) clean() (removed []string, err error) {
+	for _, v := range s.leftovers {
+		if e := btrfs.Delete(s.job.SnapshotDir, v.Name, v.UUID); e != nil {
+			err = errors.Join(err, fmt.Errorf("delete leftover: %w", e))
+			continue
+		}
+		removed = append(removed, v.Name)
+	}
+	return removed, err
+}
+
+// forget drops catalog entries of snapshots that are no longer there.
+func (s *source) forget() error {
+	if s.dir == (btrfs.Dir{}) {
+		return nil
+	}
+	alive := make(map[btrfs.UUID]bool, len(s.all))
+	for _, v := range s.all {
+		alive[v.UUID] = true
+	}
+	return catalog.Forget(s.job.SnapshotDir, func(id btrfs.UUID) bool { return !alive[id] })
+}
+
+// nestedWarning names the subvolumes that the snapshots do not contain.
+func (s *source) nestedWarning() string {
+	if len(s.nested) == 0 {
+		return ""
+	}
+	names := s.nested
+	more := ""
+	if len(names) > 5 {
+		names, more = names[:5], fmt.Sprintf(" and %d more", len(s.nested)-5)
+	}
+	return fmt.Sprintf("%s holds other subvolumes, which are not in its snapshots: %s%s; give each a job of its own", s.job.Source, strings.Join(names, ", "), more)
+}

@@ -1,0 +1,135 @@
+package jobs
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/btrkeep/btrkeep/config"
+)
+
+// Status is how one job stands: an element of `status --json`. Fields are only ever added.
+type Status struct {
+	Job          string              `json:"job"`
+	Source       string              `json:"source"`
+	State        string              `json:"state"`          // ok, never, running, failing, partial, skipped
+	Step         string              `json:"step,omitempty"` // of a run under way
+	LastRun      time.Time           `json:"last_run,omitzero"`
+	LastSuccess  time.Time           `json:"last_success,omitzero"`
+	LastResult   string              `json:"last_result"`
+	LastError    string              `json:"last_error"`
+	NextRun      time.Time           `json:"next_run,omitzero"` // zero without a schedule
+	Snapshots    int                 `json:"snapshots"`
+	Error        string              `json:"error,omitempty"` // of looking at it now
+	Hint         string              `json:"hint,omitempty"`
+	Destinations []DestinationStatus `json:"destinations"`
+}
+
+// DestinationStatus is how one destination of a job stands.
+type DestinationStatus struct {
+	Name        string    `json:"name"`
+	URL         string    `json:"url"`
+	State       string    `json:"state"` // ok, stale, absent, failing, never
+	Newest      string    `json:"newest"`
+	NewestTime  time.Time `json:"newest_time,omitzero"`
+	AgeSeconds  int64     `json:"age_seconds,omitempty"`
+	Stale       bool      `json:"stale"`
+	AbsentSince time.Time `json:"absent_since,omitzero"`
+	LastResult  string    `json:"last_result"`
+	LastError   string    `json:"last_error"`
+	LastSuccess time.Time `json:"last_success,omitzero"`
+	Backups     int       `json:"backups"`
+	Backlog     int       `json:"backlog"` // snapshots that the next run would bring over
+	Free        uint64    `json:"free_bytes,omitempty"`
+	Total       uint64    `json:"total_bytes,omitempty"`
+}
+
+// Status looks at one job: the state of its last run, and what is really there.
+func (r *Runner) Status(ctx context.Context, job config.Job, now time.Time) Status {
+	s := Status{Job: job.Name, Source: job.Source, State: "never", Destinations: []DestinationStatus{}}
+	state, err := LoadState(r.Config.StateDir, job)
+	if err != nil {
+		s.Error = err.Error()
+	}
+	s.LastRun, s.LastSuccess, s.LastResult, s.LastError = state.LastRun, state.LastSuccess, state.LastResult, state.LastError
+	switch state.LastResult {
+	case "":
+	case ResultFailed:
+		s.State = "failing"
+	default:
+		s.State = state.LastResult
+	}
+	src, err := openSource(job, r.Config.Timezone)
+	if err != nil {
+		s.Error, s.Hint = err.Error(), Hint(err)
+		src = &source{job: job}
+	}
+	s.Snapshots = len(src.own())
+	s.NextRun = nextRun(job, state, now.In(r.Config.Timezone))
+	for _, d := range job.Destinations {
+		s.Destinations = append(s.Destinations, r.destinationStatus(ctx, src, d, state, now))
+	}
+	return s
+}
+
+// nextRun is when the schedule fires next; a time that has passed already means: as soon as the daemon runs.
+func nextRun(job config.Job, state State, now time.Time) time.Time {
+	last := state.LastRun
+	if last.IsZero() {
+		last = state.FirstSeen
+	}
+	if last.IsZero() || last.After(now) {
+		last = now
+	}
+	return job.Schedule.Next(last.In(now.Location()), last.In(now.Location()))
+}
+
+func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.Destination, state State, now time.Time) DestinationStatus {
+	last := state.Destinations[d.URL]
+	s := DestinationStatus{
+		Name: d.Name, URL: d.URL, Newest: last.Newest, NewestTime: last.NewestTaken,
+		LastResult: last.LastResult, LastError: last.LastError, LastSuccess: last.LastSuccess, AbsentSince: last.AbsentSince,
+	}
+	seen, backups := r.inspect(ctx, src.job, d, state)
+	s.Free, s.Total = seen.Free, seen.Total
+	if seen.State == StatePresent {
+		s.Newest, s.NewestTime = "", time.Time{}
+		if b, ok := newest(backups, now); ok {
+			s.Newest, s.NewestTime = b.Name, b.Taken
+		}
+		for _, b := range backups {
+			if b.Complete {
+				s.Backups++
+			}
+		}
+	}
+	if seen.State != StateError {
+		s.Backlog = len(missing(src.snapshots, backups, d.Keep, now, r.Config.Timezone))
+	}
+	if !s.NewestTime.IsZero() {
+		s.AgeSeconds = int64(now.Sub(s.NewestTime).Seconds())
+	}
+	s.Stale = d.MaxAge > 0 && (s.NewestTime.IsZero() || now.Sub(s.NewestTime) > time.Duration(d.MaxAge))
+	switch {
+	case s.Stale:
+		s.State = "stale"
+	case seen.State == StateAbsent:
+		s.State = StateAbsent
+	case seen.State == StateError:
+		s.State, s.LastError = "failing", seen.Error
+	case last.LastResult == ResultFailed:
+		s.State = "failing"
+	case s.Newest == "":
+		s.State = "never"
+	default:
+		s.State = "ok"
+	}
+	return s
+}
+
+// Late reports whether the job or one of its destinations needs somebody.
+func (s Status) Late() bool {
+	return s.State == "failing" || s.Error != "" || slices.ContainsFunc(s.Destinations, func(d DestinationStatus) bool {
+		return d.State == "stale" || d.State == "failing"
+	})
+}

@@ -1,0 +1,247 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/jobs/retention"
+)
+
+// target is one destination during one run.
+type target struct {
+	cfg     config.Destination
+	dest    Destination
+	backups []Backup
+}
+
+// eachDestination does one thing at all destinations side by side. What goes wrong at one is its own and does not hurt the others: it is
+// written into the record and the state.
+func (r *run) eachDestination(ctx context.Context, do func(context.Context, *target) error) {
+	var wg sync.WaitGroup
+	for _, d := range r.job.Destinations {
+		wg.Go(func() {
+			t := &target{cfg: d}
+			err := r.atDestination(ctx, t, do)
+			r.note(t, err)
+		})
+	}
+	wg.Wait()
+}
+
+// atDestination opens and locks the destination around do.
+func (r *run) atDestination(ctx context.Context, t *target, do func(context.Context, *target) error) (err error) {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	last := r.state.Destinations[t.cfg.URL]
+	dest, err := r.Open(ctx, r.job, t.cfg, Identity{FileSystem: last.FileSystem, MountPoint: last.MountPoint})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dest.Close()) }()
+	unlock, err := dest.Lock(Holder{PID: os.Getpid(), Job: r.job.Name, Since: r.opts.Clock.Wall})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	t.dest = dest
+	return do(ctx, t)
+}
+
+// look cleans what interrupted transfers left and lists the backups.
+func (r *run) look(ctx context.Context, t *target) error {
+	removed, err := t.dest.Clean(ctx)
+	if len(removed) > 0 {
+		r.log.Warn("deleted what an interrupted transfer left", KeyDestination, t.cfg.Name, "names", strings.Join(removed, " "), KeyEvent, EventLeftover)
+	}
+	if err != nil {
+		return err
+	}
+	t.backups, err = t.dest.Backups(ctx)
+	return err
+}
+
+// deliver is steps 4 and 5 at one destination: what is missing there and would be kept, oldest first; then prune.
+func (r *run) deliver(ctx context.Context, t *target) error {
+	if err := r.look(ctx, t); err != nil {
+		return err
+	}
+	send := missing(r.source.snapshots, t.backups, t.cfg.Keep, r.opts.Clock.Wall, r.Config.Timezone)
+	s := sender{
+		source: r.source, dest: t.dest, cfg: t.cfg, slots: r.Slots, progress: r.report,
+		priority: r.job.IOClass.Class<<13 | r.job.IOClass.Level,
+	}
+	failed := 0
+	for _, snap := range send {
+		tr, made := s.transfer(ctx, snap, t.backups)
+		r.mu.Lock()
+		r.rec.Transfers = append(r.rec.Transfers, tr)
+		r.mu.Unlock()
+		if made != nil {
+			t.backups = append(t.backups, *made)
+			continue
+		}
+		failed++
+		// A name in the way concerns this snapshot alone; anything else would befall the next one too.
+		if !strings.Contains(tr.Error, ErrNameTaken.Error()) {
+			break
+		}
+	}
+	slices.SortStableFunc(t.backups, func(a, b Backup) int { return a.Taken.Compare(b.Taken) })
+	r.logTransfers(t, len(send))
+	return r.pruneDestination(ctx, t)
+}
+
+func (r *run) logTransfers(t *target, wanted int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var bytes int64
+	var last Transfer
+	n := 0
+	for _, tr := range r.rec.Transfers {
+		if tr.Destination == t.cfg.Name && tr.Result == ResultOK {
+			n, bytes, last = n+1, bytes+tr.Bytes, tr
+		}
+	}
+	if n == 0 {
+		return
+	}
+	how := "in full"
+	if last.Parent != "" {
+		how = "against " + last.Parent
+	}
+	text := fmt.Sprintf("%s: %s complete (%s, %d bytes)", t.cfg.Name, last.Snapshot, how, bytes)
+	if wanted > 1 {
+		text = fmt.Sprintf("%s: %d of %d snapshots complete, the last %s (%s, %d bytes in all)", t.cfg.Name, n, wanted, last.Snapshot, how, bytes)
+	}
+	r.log.Info(text, KeyDestination, t.cfg.Name, KeySnapshot, last.Snapshot, KeyBytes, bytes, KeyParent, last.Parent, KeyEvent, EventTransfer)
+}
+
+// pruneDestination is step 5 at one destination.
+func (r *run) pruneDestination(ctx context.Context, t *target) error {
+	if ctx.Err() != nil || r.clockJumped {
+		return nil
+	}
+	decisions := destinationRetention(r.source.snapshots, t.backups, t.cfg.Keep, r.opts.Clock.Wall, r.Config.Timezone)
+	var gone []Backup
+	for i, d := range decisions {
+		if d.Remove && t.backups[i].Own && t.backups[i].Complete {
+			gone = append(gone, t.backups[i])
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	r.report(Progress{Step: "prune", Destination: t.cfg.Name})
+	if err := t.dest.Delete(ctx, gone); err != nil {
+		return err
+	}
+	for _, d := range decisions {
+		if d.Remove {
+			r.pruned(t.cfg.Name, d)
+		}
+	}
+	t.backups = slices.DeleteFunc(t.backups, func(b Backup) bool {
+		return slices.ContainsFunc(gone, func(g Backup) bool { return g.UUID == b.UUID })
+	})
+	return nil
+}
+
+// destinationRetention decides over a destination's backups; the decisions are in their order.
+func destinationRetention(snapshots []Snapshot, backups []Backup, keep config.Keep, now time.Time, zone *time.Location) []retention.Decision {
+	var common btrfs.UUID
+	if _, b, ok := lastCommon(snapshots, backups); ok {
+		common = b.UUID
+	}
+	return retention.Plan(backupItems(backups, common), keep, now, zone)
+}
+
+// note writes down what became of a destination: into the record if it was not even reached, and into the state.
+func (r *run) note(t *target, err error) {
+	now := r.opts.Clock.Wall
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.state.Destinations[t.cfg.URL]
+	s.Name, s.LastAttempt, s.Adhoc = t.cfg.Name, now, r.job.Adhoc
+	mine := -1
+	for i, tr := range r.rec.Transfers {
+		if tr.Destination == t.cfg.Name {
+			mine = i
+		}
+	}
+	var held *HeldError
+	switch {
+	case err != nil:
+		tr := Transfer{Destination: t.cfg.Name, Snapshot: r.rec.Snapshot, Result: ResultFailed, Error: err.Error(), Hint: Hint(err)}
+		switch {
+		case errors.Is(err, ErrAbsent):
+			tr.Result = ResultAbsent
+			r.log.Info(t.cfg.Name+": "+err.Error(), KeyDestination, t.cfg.Name, KeyEvent, EventAbsent)
+		case errors.As(err, &held):
+			tr.Result = ResultBusy
+			r.log.Warn(t.cfg.Name+": "+err.Error(), KeyDestination, t.cfg.Name, KeyEvent, EventAbsent)
+		}
+		r.rec.Transfers = append(r.rec.Transfers, tr)
+		s.LastResult, s.LastError = tr.Result, tr.Error
+	case mine < 0:
+		r.rec.Transfers = append(r.rec.Transfers, Transfer{Destination: t.cfg.Name, Snapshot: r.rec.Snapshot, Result: ResultOK})
+		s.LastResult, s.LastError = ResultOK, ""
+	default:
+		s.LastResult, s.LastError = ResultOK, ""
+		for _, tr := range r.rec.Transfers {
+			if tr.Destination == t.cfg.Name && tr.Result != ResultOK {
+				s.LastResult, s.LastError = tr.Result, tr.Error
+			}
+		}
+	}
+	if s.LastResult == ResultAbsent {
+		if s.AbsentSince.IsZero() {
+			s.AbsentSince = now
+		}
+	} else {
+		s.AbsentSince = time.Time{}
+	}
+	if s.LastResult == ResultOK {
+		s.LastSuccess = now
+	}
+	r.remember(&s, t, now)
+	r.state.Destinations[t.cfg.URL] = s
+}
+
+// maxDiskAge is for how long the last common snapshot of a disk that never comes back is kept for it.
+const maxDiskAge = 400 * 24 * time.Hour
+
+// remember writes what the source and the disk that is present have in common.
+func (r *run) remember(s *DestinationState, t *target, now time.Time) {
+	if t.dest != nil && t.backups != nil {
+		id := t.dest.Identity()
+		s.FileSystem, s.MountPoint = id.FileSystem, id.MountPoint
+		if b, ok := newest(t.backups, now); ok {
+			s.Newest, s.NewestTaken = b.Name, b.Taken
+		}
+		if s.Disks == nil {
+			s.Disks = map[string]CommonState{}
+		}
+		if snap, _, ok := lastCommon(r.source.snapshots, t.backups); ok {
+			s.Disks[id.FileSystem.String()] = CommonState{Snapshot: snap.UUID, Name: snap.Name, Seen: now}
+		}
+	}
+	if r.clockJumped {
+		return
+	}
+	for id, d := range s.Disks {
+		if now.Sub(d.Seen) > maxDiskAge {
+			delete(s.Disks, id)
+			r.log.Warn(fmt.Sprintf("%s: not seen since %s: its snapshot %s is no longer kept for it, and it will need a full send", t.cfg.Name, d.Seen.Format(time.DateOnly), d.Name),
+				KeyDestination, t.cfg.Name, KeyEvent, EventWarning)
+		}
+	}
+}

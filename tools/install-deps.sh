@@ -1,0 +1,32 @@
+#!/bin/sh
+# install-deps.sh PROGRAM=PACKAGE… - install the Debian packages of the programs that are missing; nothing is done, and the network
+# is not asked, if all are there.
+set -eu
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+missing= packages=
+for pair; do
+	command -v "${pair%%=*}" >/dev/null && continue
+	missing="$missing ${pair%%=*}"
+	packages="$packages ${pair#*=}"
+done
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+	echo "These programs are missing:$missing. This is not a Debian: please install what Debian has as$packages." >&2
+	exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+	echo "These programs are missing:$missing. As root, run: apt-get install --no-install-recommends$packages" >&2
+	exit 1
+fi
+echo "installing$packages"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# Another apt may be at work, as on a machine that has just been started.
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # a list of words
+if ! { apt-get -qq -o DPkg::Lock::Timeout=300 update && apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $packages; } >"$log" 2>&1; then
+	cat "$log" >&2
+	exit 1
+fi
