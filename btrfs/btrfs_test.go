@@ -1,6 +1,8 @@
 package btrfs_test
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -9,7 +11,13 @@ import (
 	"github.com/btrkeep/btrkeep/internal/testdisk"
 )
 
-func TestMain(m *testing.M) { testdisk.Main(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("BTRFS_TEST_RECEIVE_INTO"); dir != "" {
+		fmt.Println(btrfs.Progs{}.Receive(context.Background(), dir, "name", os.Stdin))
+		return
+	}
+	testdisk.Main(m)
+}
 
 func newDisk(t testing.TB) string {
 	t.Helper()

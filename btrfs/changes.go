@@ -45,12 +45,13 @@ func ChangedSince(ctx context.Context, path string, gen uint64, ignore ...uint64
 		if err != nil {
 			return Changes{}, fmt.Errorf("changes of %s: %w", path, err)
 		}
-		if seen++; seen%1024 == 0 && ctx.Err() != nil {
+		if seen%1024 == 0 && ctx.Err() != nil {
 			return Changes{}, context.Cause(ctx)
 		}
+		seen++
 		changes.add(it, gen, ignore)
 	}
-	return changes, ctx.Err()
+	return changes, nil
 }
 
 // add counts one item of a changed leaf, in which most items are as old as ever.

@@ -74,10 +74,6 @@ func TestChangedSince(t *testing.T) {
 func TestChangedSinceRefuses(t *testing.T) {
 	d := newDisk(t)
 	live := create(t, d, "live")
-	for i := range 3000 {
-		write(t, filepath.Join(live, fmt.Sprint(i)), nil)
-	}
-	ok(t, btrfs.Sync(d))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := btrfs.ChangedSince(ctx, live, 0); !errors.Is(err, context.Canceled) {

@@ -216,6 +216,44 @@ func TestReceiveKillsGroup(t *testing.T) {
 	}
 }
 
+// A process that is killed leaves no program behind that goes on receiving.
+func TestReceiveEndsWithParent(t *testing.T) {
+	d := newDisk(t)
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	fakeBtrfs(t, "echo $$ >"+pidFile+"\nexec sleep 1000\n")
+	parent := exec.Command(os.Args[0])
+	parent.Env = append(os.Environ(), "BTRFS_TEST_RECEIVE_INTO="+d)
+	stdin, err := parent.StdinPipe()
+	ok(t, err)
+	defer stdin.Close()
+	ok(t, parent.Start())
+	text := waitForFile(t, pidFile)
+	ok(t, parent.Process.Kill())
+	parent.Wait()
+	pid, err := strconv.Atoi(strings.TrimSpace(text))
+	ok(t, err)
+	for range 100 {
+		if zombie(t, pid) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("process %d lives", pid)
+	unix.Kill(pid, unix.SIGKILL)
+}
+
+func waitForFile(t testing.TB, path string) string {
+	t.Helper()
+	for range 500 {
+		if text, err := os.ReadFile(path); err == nil && len(text) > 0 {
+			return string(text)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("no %s", path)
+	return ""
+}
+
 // zombie reports whether a process is dead, and only nobody has asked for its end: its parent died too.
 func zombie(t testing.TB, pid int) bool {
 	t.Helper()

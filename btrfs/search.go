@@ -1,6 +1,7 @@
 package btrfs
 
 import (
+	"encoding/binary"
 	"fmt"
 	"iter"
 	"math"
@@ -33,7 +34,7 @@ func search(fd int, key searchKey) iter.Seq2[item, error] {
 			}
 			var last searchHeader
 			for pos, n := 0, args.key.nrItems; n > 0; n-- {
-				last = *(*searchHeader)(unsafe.Pointer(&args.buf[pos]))
+				last = decodeSearchHeader(args.buf[pos:])
 				pos += int(unsafe.Sizeof(last))
 				data := args.buf[pos : pos+int(last.len)]
 				pos += int(last.len)
@@ -45,6 +46,14 @@ func search(fd int, key searchKey) iter.Seq2[item, error] {
 				return
 			}
 		}
+	}
+}
+
+// decodeSearchHeader reads what follows the previous item without regard to alignment.
+func decodeSearchHeader(b []byte) searchHeader {
+	ne := binary.NativeEndian
+	return searchHeader{
+		transid: ne.Uint64(b), objectID: ne.Uint64(b[8:]), offset: ne.Uint64(b[16:]), typ: ne.Uint32(b[24:]), len: ne.Uint32(b[28:]),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -189,6 +190,25 @@ func TestSendCancel(t *testing.T) {
 			t.Errorf("Start() = %v, want %v", err, context.Canceled)
 		}
 	})
+}
+
+// The pipe is large, and no program started meanwhile inherits an end of it: the stream would never end.
+func TestSendPipe(t *testing.T) {
+	d := newDisk(t)
+	stream, err := btrfs.Send{Subvolume: snapshot(t, create(t, d, "live"), d, "snapshot")}.Start(t.Context())
+	ok(t, err)
+	defer stream.Close()
+	size, err := unix.FcntlInt(stream.File().Fd(), unix.F_GETPIPE_SZ, 0)
+	ok(t, err)
+	if size != 1<<20 {
+		t.Errorf("the pipe holds %d bytes", size)
+	}
+	// Its own end of standard output is the only pipe.
+	out, err := exec.Command("ls", "-l", "/proc/self/fd").Output()
+	ok(t, err)
+	if n := bytes.Count(out, []byte("pipe:")); n != 1 {
+		t.Errorf("inherited:\n%s", out)
+	}
 }
 
 type slow struct{}

@@ -167,6 +167,7 @@ func TestScheduleNext(t *testing.T) {
 		{"30 2 * * *", "Pacific/Apia", "2011-12-31T00:00:00+14:00", "Sat 2011-12-31 02:30:00 +1400"},
 		{"@hourly", "Pacific/Apia", "2011-12-29T23:00:00-10:00", "Sat 2011-12-31 00:00:00 +1400"},
 		{"30 2 * * *", "Pacific/Kwajalein", "1969-09-30T02:30:00+11:00", "Wed 1969-10-01 02:30:00 -1200"},
+		{"30 21 * * *", "Pacific/Kwajalein", "1969-09-30T20:00:00-12:00", "Wed 1969-10-01 21:30:00 -1200"},
 	}
 	for _, c := range cases {
 		after, err := time.Parse(time.RFC3339Nano, c.after)
@@ -288,6 +289,16 @@ func TestScheduleEvery(t *testing.T) {
 		}
 		if !got.Equal(c.want) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// A monotonic reading would make the difference of two times too short by what the machine slept.
+func TestScheduleNextHasNoMonotonicReading(t *testing.T) {
+	for _, spec := range []string{"@every 90m", "@hourly", "@daily"} {
+		now := time.Now()
+		if next := mustSchedule(t, spec).Next(now, now); strings.Contains(next.String(), "m=") {
+			t.Errorf("%s: %v", spec, next)
 		}
 	}
 }

@@ -127,7 +127,7 @@ func (r *Runner) planDestination(ctx context.Context, src *source, state *State,
 		return err
 	}
 	known := src.all // those already planned for this destination become possible parents
-	for _, snap := range missing(src.snapshots, backups, d.Keep, now, r.Config.Timezone) {
+	for _, snap := range missing(src.job, src.snapshots, backups, d.Keep, now, r.Config.Timezone) {
 		b := bases(snap.Subvolume, known, src.family, backups)[0]
 		t := PlannedTransfer{Destination: d.Name, State: "present", Snapshot: snap.Name, Parent: b.parentName()}
 		if c, err := btrfs.ChangedSince(ctx, snap.Path, b.since()); err == nil {

@@ -76,7 +76,7 @@ func item(name string, taken time.Time, own, pinned bool) retention.Item {
 
 // missing are the snapshots that a destination lacks and would keep by its own policy, oldest first: what it would prune at once is not
 // sent. The newest snapshot is always among them if it is missing.
-func missing(snapshots []Snapshot, backups []Backup, keep config.Keep, now time.Time, zone *time.Location) []Snapshot {
+func missing(job config.Job, snapshots []Snapshot, backups []Backup, keep config.Keep, now time.Time, zone *time.Location) []Snapshot {
 	type pair struct {
 		item retention.Item
 		snap *Snapshot // nil for what is there already
@@ -88,6 +88,9 @@ func missing(snapshots []Snapshot, backups []Backup, keep config.Keep, now time.
 	}
 	for i, s := range snapshots {
 		if _, there := at.find(s.Subvolume); there || !s.Own {
+			continue
+		}
+		if job.Adhoc && i < len(snapshots)-1 { // one backup was asked for, not the history
 			continue
 		}
 		it := item(s.Name, s.Taken, true, s.Pinned)

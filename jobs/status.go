@@ -104,7 +104,7 @@ func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.De
 		}
 	}
 	if seen.State != StateError {
-		s.Backlog = len(missing(src.snapshots, backups, d.Keep, now, r.Config.Timezone))
+		s.Backlog = len(missing(src.job, src.snapshots, backups, d.Keep, now, r.Config.Timezone))
 	}
 	if !s.NewestTime.IsZero() {
 		s.AgeSeconds = int64(now.Sub(s.NewestTime).Seconds())

@@ -74,7 +74,7 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 	if err := r.look(ctx, t); err != nil {
 		return err
 	}
-	send := missing(r.source.snapshots, t.backups, t.cfg.Keep, r.opts.Clock.Wall, r.Config.Timezone)
+	send := missing(r.job, r.source.snapshots, t.backups, t.cfg.Keep, r.opts.Clock.Wall, r.Config.Timezone)
 	s := sender{
 		source: r.source, dest: t.dest, cfg: t.cfg, slots: r.Slots, progress: r.report,
 		priority: r.job.IOClass.Class<<13 | r.job.IOClass.Level,

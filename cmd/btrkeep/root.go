@@ -102,17 +102,15 @@ func (a *app) printError(err error) {
 	var mistakes config.Errors
 	if errors.As(err, &mistakes) {
 		for _, m := range mistakes {
-			fmt.Fprintf(a.stderr, "btrkeep: error: %v\n", m)
-			if m.Hint != "" {
-				fmt.Fprintf(a.stderr, "btrkeep: hint: %s\n", m.Hint)
-			}
+			plain := *m
+			plain.Hint = ""
+			fmt.Fprintf(a.stderr, "btrkeep: error: %v\n", &plain)
+			a.printHint(m.Hint)
 		}
 		return
 	}
 	fmt.Fprintf(a.stderr, "btrkeep: error: %s\n", strings.ReplaceAll(err.Error(), "\n", "\nbtrkeep: error: "))
-	if hint := jobs.Hint(err); hint != "" {
-		fmt.Fprintf(a.stderr, "btrkeep: hint: %s\n", hint)
-	}
+	a.printHint(jobs.Hint(err))
 }
 
 // load reads the configuration.

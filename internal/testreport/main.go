@@ -54,7 +54,8 @@ func report(in io.Reader, out io.Writer) (ok bool, err error) {
 			}
 			output[name].WriteString(e.Output)
 		case "build-fail":
-			fmt.Fprint(out, output[name])
+			fmt.Fprint(out, text(output[name]))
+			delete(output, name)
 		case "pass", "fail", "skip":
 			n.end(out, e, output[name], failedTests)
 			delete(output, name)

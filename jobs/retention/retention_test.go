@@ -265,6 +265,16 @@ func TestPlan(t *testing.T) {
 			},
 		},
 		{
+			name: "one hour near a change by half an hour is one", keep: config.Keep{Hourly: 2}, now: noon, loc: zone(t, "Australia/Lord_Howe"),
+			items: times("2026-04-04T14:45:00Z", "2026-04-04T15:15:00Z", "2026-04-04T17:40:00Z", "2026-04-04T18:10:00Z"),
+			want: []string{
+				"remove 20260404T144500Z: not in hourly 2 (oldest kept 2026-04-05 01:00 +1030)",
+				"keep 20260404T151500Z: hourly 2026-04-05 01:00 +1030",
+				"remove 20260404T174000Z: the hour 2026-04-05 04:00 +1030 is kept by 20260404T181000Z",
+				"keep 20260404T181000Z: newest; hourly 2026-04-05 04:00 +1030",
+			},
+		},
+		{
 			name: "buckets are cut in the zone", keep: config.Keep{Daily: 2}, now: noon, loc: berlin,
 			items: times("2026-11-21T22:30:00Z", "2026-11-21T23:30:00Z", "2026-11-22T22:30:00Z", "2026-11-22T23:30:00Z"),
 			want: []string{
