@@ -38,9 +38,11 @@ func parseFile(name, text string) (*file, *Error) {
 	f.order = map[string]int{}
 	for i, path := range f.md.Keys() {
 		for ; len(path) > 0; path = path[:len(path)-1] {
-			if _, ok := f.order[path.String()]; !ok {
-				f.order[path.String()] = i
+			key := path.String()
+			if _, ok := f.order[key]; ok {
+				break // and so are those that it is in
 			}
+			f.order[key] = i
 		}
 	}
 	f.root = root.load()
@@ -72,7 +74,7 @@ func (f *file) decode(prim *toml.Primitive) (mistake *Error) {
 
 // plain is a message of the library in the style of the others.
 func plain(message string) string {
-	message = strings.TrimSuffix(message, ".")
+	message = strings.TrimSuffix(printable(message), ".")
 	for _, word := range []string{"Key", "Invalid", "Escaped"} {
 		if strings.HasPrefix(message, word) {
 			return strings.ToLower(word) + message[len(word):]

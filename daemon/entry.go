@@ -22,6 +22,7 @@ type entry struct {
 	last    time.Time // start of the last run; zero: none is known
 	seen    time.Time // counts where last does not: since when the job is known
 	dropped time.Time // times up to here were missed and given up
+	isNew   bool      // seen has to be written into the state
 
 	base time.Time // what the following were computed from
 	at   time.Time // the schedule's next time; zero: never

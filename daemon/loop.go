@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/btrkeep/btrkeep/config"
@@ -35,7 +34,6 @@ type loop struct {
 	started time.Time
 	seed    maphash.Seed // of the jitter
 	manager manager
-	notes   sync.WaitGroup  // FirstSeen being written
 	runs    context.Context // of all runs; it ends when the daemon does, with errStopping
 
 	hup   <-chan os.Signal
@@ -67,7 +65,6 @@ func (l *loop) run(ctx context.Context, cfg *config.Config) {
 		select {
 		case <-ctx.Done():
 			l.wind(func() { cancel(errStopping) })
-			l.notes.Wait()
 			return
 		case <-timer.C:
 		case r := <-l.ended:
@@ -89,6 +86,9 @@ func (l *loop) step() time.Duration {
 	l.report()
 	l.manager.status(l.summary(now))
 	wait := min(recheck, l.manager.ping())
+	if l.introduce() {
+		return 0
+	}
 	if next := l.next(); next != nil {
 		wait = min(wait, next.due.Sub(now))
 	}

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -88,18 +87,15 @@ func (l *loop) use(cfg *config.Config) {
 	l.cfg, l.runner, l.entries = cfg, l.d.Runner(cfg), nil
 	now := l.local(l.d.now())
 	after := map[*entry]*entry{}
-	var fresh []config.Job
 	for _, job := range cfg.Jobs {
 		e := &entry{job: job}
 		if old := before[job.Name]; old != nil {
 			e.waiting, e.trigger, e.clients = old.waiting, old.trigger, old.clients
-			e.last, e.seen, e.dropped = old.last, old.seen, old.dropped
+			e.last, e.seen, e.dropped, e.isNew = old.last, old.seen, old.dropped, old.isNew
 			after[old] = e
 		}
 		if old := before[job.Name]; old == nil || old.job.SnapshotDir != job.SnapshotDir {
-			if isNew := l.recall(e, now); isNew {
-				fresh = append(fresh, job)
-			}
+			l.recall(e, now)
 		}
 		l.entries = append(l.entries, e)
 	}
@@ -112,39 +108,40 @@ func (l *loop) use(cfg *config.Config) {
 		}
 	}
 	l.queue = queue
-	l.notes.Go(func() { l.introduce(l.runs, cfg, fresh, now) })
 }
 
-// recall takes from its state when a job ran last, and reports whether the daemon has not met it before.
-func (l *loop) recall(e *entry, now time.Time) (isNew bool) {
+// recall takes from its state when a job ran last.
+func (l *loop) recall(e *entry, now time.Time) {
 	s, err := jobs.LoadState(l.cfg.StateDir, e.job)
-	e.last, e.seen, e.dropped = s.LastRun, s.FirstSeen, time.Time{}
-	if err != nil {
+	e.last, e.seen, e.dropped, e.isNew = s.LastRun, s.FirstSeen, time.Time{}, false
+	switch {
+	case err != nil:
 		l.d.Log.Warn(err.Error(), jobs.KeyJob, e.job.Name)
 		e.seen = now.AddDate(-1, 0, 0) // it may have been missed for long; the run writes a state that can be read
-		return false
+	case e.seen.IsZero():
+		e.seen, e.isNew = now, true
 	}
-	if e.seen.IsZero() {
-		e.seen = now
+}
+
+// introduce writes down when a job was met first, if there is one for which that has not been done, and reports whether there was. On a machine that is
+// on for two hours a day, at other times than the schedule's, that is what makes the first run due.
+//
+// One at a time, because each waits for the disk; and by the loop, so that it never holds a job's lock while a run of the job begins.
+func (l *loop) introduce() bool {
+	for _, e := range l.entries {
+		if !e.isNew || l.running[e.job.Name] != nil {
+			continue
+		}
+		e.isNew = false
+		err := remember(l.cfg, e.job, func(s *jobs.State) {
+			if s.FirstSeen.IsZero() {
+				s.FirstSeen = e.seen
+			}
+		})
+		if _, held := errors.AsType[*jobs.HeldError](err); err != nil && !held { // a run by someone else is as good: it leaves its own time
+			l.d.Log.Warn(err.Error(), jobs.KeyJob, e.job.Name)
+		}
 		return true
 	}
 	return false
-}
-
-// introduce writes down when jobs were met first: on a machine that is on for two hours a day, at other times than the schedule's, that is what makes
-// the first run due. It is done beside the loop because every one waits for the disk.
-func (l *loop) introduce(ctx context.Context, cfg *config.Config, fresh []config.Job, now time.Time) {
-	for _, job := range fresh {
-		if ctx.Err() != nil {
-			return
-		}
-		err := remember(cfg, job, func(s *jobs.State) {
-			if s.FirstSeen.IsZero() {
-				s.FirstSeen = now
-			}
-		})
-		if _, held := errors.AsType[*jobs.HeldError](err); err != nil && !held { // a run is as good: it leaves its own time
-			l.d.Log.Warn(err.Error(), jobs.KeyJob, job.Name)
-		}
-	}
 }

@@ -118,7 +118,7 @@ func (a *app) load() (*config.Config, error) {
 	cfg, err := config.Load(a.configPath, os.Getenv)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			err = &jobs.HintError{Err: err, Hint: "`btrkeep backup SOURCE DESTINATION` needs no configuration; btrkeep.toml(5) has a sample"}
+			err = &jobs.HintError{Err: err, Hint: "write one (a sample is in contrib/systemd/btrkeep.toml), name another with -c, or use `btrkeep backup SOURCE DESTINATION`, which needs none"}
 		}
 		return nil, &exitError{exitUsage, err}
 	}
