@@ -120,33 +120,45 @@ func flags(pinned, own bool) []string {
 
 func (a *app) historyCommand() *cobra.Command {
 	var limit int
-	c := a.view("history [JOB]", "past runs, newest first", "", cobra.MaximumNArgs(1), func(_ context.Context, cfg *config.Config, list []config.Job) error {
-		all, err := jobs.History(cfg.StateDir, "")
-		if err != nil {
-			return &exitError{exitFailed, err}
-		}
-		records := []jobs.Record{}
-		for _, r := range all {
-			// Without a name also those of jobs that have left the configuration.
-			if len(list) == len(cfg.Jobs) || r.Job == list[0].Name {
-				records = append(records, r)
+	c := &cobra.Command{
+		Use: "history [JOB]", Short: "past runs, newest first", Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			cfg, err := a.load()
+			if err != nil {
+				return err
 			}
-		}
-		if limit > 0 && len(records) > limit {
-			records = records[:limit]
-		}
-		if a.json {
-			return a.printJSON(records)
-		}
-		return a.table(func(w io.Writer) {
-			fmt.Fprintln(w, "STARTED\tJOB\tRESULT\tTOOK\tSNAPSHOT\tDESTINATION\tPARENT\tSENT\tPRUNED")
-			for _, r := range records {
-				writeRecord(w, r, cfg.Timezone)
-			}
-		})
-	})
+			return a.history(cfg, args, limit)
+		},
+	}
 	c.Flags().IntVarP(&limit, "number", "n", 0, "show only the newest `N` runs")
+	a.jsonFlag(c)
 	return c
+}
+
+// history shows past runs, also those of jobs that have left the configuration.
+func (a *app) history(cfg *config.Config, names []string, limit int) error {
+	name := strings.Join(names, "")
+	records, err := jobs.History(cfg.StateDir, name)
+	if err != nil {
+		return &exitError{exitFailed, err}
+	}
+	if len(records) == 0 {
+		if _, err := pick(cfg, names); err != nil {
+			return err
+		}
+	}
+	if limit > 0 && len(records) > limit {
+		records = records[:limit]
+	}
+	if a.json {
+		return a.printJSON(records)
+	}
+	return a.table(func(w io.Writer) {
+		fmt.Fprintln(w, "STARTED\tJOB\tRESULT\tTOOK\tSNAPSHOT\tDESTINATION\tPARENT\tSENT\tPRUNED")
+		for _, r := range records {
+			writeRecord(w, r, cfg.Timezone)
+		}
+	})
 }
 
 func writeRecord(w io.Writer, r jobs.Record, zone *time.Location) {

@@ -24,14 +24,14 @@ const probes = `+read-home: ls /home
 -set-clock: date --set=@0
 +make-device: mknod /mnt/src/probe b 7 250 && rm /mnt/src/probe
 +other-user: runuser -u nobody -- true
-+leave: systemd-run --quiet --wait --pipe --collect touch /usr/probe && rm-outside
++leave: systemd-run --quiet --wait --pipe --collect sh -c "touch /usr/probe && rm /usr/probe"
 +mount-unit: systemctl start mnt-late.mount && mountpoint -q /mnt/late && systemctl stop mnt-late.mount && ! mountpoint -q /mnt/late
 `
 
 // testSandbox proves the claims of the unit's comments, from inside.
 func (l *lab) testSandbox(t *testing.T) {
 	l.write(t, "/etc/systemd/system/mnt-late.mount", "[Mount]\nWhat=none\nWhere=/mnt/late\nType=tmpfs\n", 0o644)
-	script := "#!/bin/sh\nrm-outside() { systemd-run --quiet --wait --collect rm /usr/probe; }\nexec >/mnt/src/probes 2>&1\n"
+	script := "#!/bin/sh\nexec >/mnt/src/probes 2>&1\n"
 	for line := range strings.Lines(probes) {
 		name, command, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		script += "( " + command + " ) >/mnt/src/probe.out 2>&1; echo \"" + name + " $? $(tr '\\n' ' ' </mnt/src/probe.out)\"\n"

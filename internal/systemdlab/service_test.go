@@ -60,8 +60,8 @@ func TestService(t *testing.T) {
 				test func(*testing.T)
 			}{
 				{"Starts", l.testStarts},
-				{"Runs/btrfs-progs", func(t *testing.T) { l.testRuns(t, "btrfs-progs") }},
-				{"Runs/native", func(t *testing.T) { l.testRuns(t, "native") }},
+				{"Runs/btrfs-progs", func(t *testing.T) { l.testRuns(t, "btrfs-progs", 2) }},
+				{"Runs/native", func(t *testing.T) { l.testRuns(t, "native", 3) }},
 				{"Journal", l.testJournal},
 				{"Sandbox", l.testSandbox},
 				{"Reload", l.testReload},
@@ -183,7 +183,7 @@ func (l *lab) testStarts(t *testing.T) {
 
 // testRuns makes a full and an incremental backup from inside the sandbox, of a tree that has set-user-ID programs, device nodes, file
 // capabilities and all else that a sandbox can refuse to write.
-func (l *lab) testRuns(t *testing.T, receiver string) {
+func (l *lab) testRuns(t *testing.T, receiver string, seed uint64) {
 	// Each receiver has a destination of its own, which is new to it and gets the snapshots that are there already.
 	destination := "/mnt/dst/" + receiver
 	l.write(t, mainConfig, strings.ReplaceAll(config(receiver, ""), "/mnt/dst/home", destination), 0o644)
@@ -194,7 +194,7 @@ func (l *lab) testRuns(t *testing.T, receiver string) {
 	}
 	l.same(t, full, "/mnt/src/home/.btrkeep", destination)
 
-	if err := testdisk.Mutate(l.path("/mnt/src/home"), 7, 200); err != nil {
+	if err := testdisk.Mutate(l.path("/mnt/src/home"), seed, 200); err != nil {
 		t.Fatal(err)
 	}
 	next := l.backUp(t, "home")
