@@ -3,15 +3,17 @@
 # Where Debian and go.dev put programs that a plain PATH may lack.
 export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 
-GO        ?= go
-TESTFLAGS ?=
-tool       = $(GO) tool -modfile=tools/go.mod
+GO         ?= go
+TESTFLAGS  ?= # such as -v, -run NAME, -race
+BENCHFLAGS ?= # such as -short
+tool        = $(GO) tool -modfile=tools/go.mod
 
-# Programs and the Debian packages that have them.
-for_btrfs   = mkfs.btrfs=btrfs-progs mount=mount losetup=mount unshare=util-linux
-for_test    = $(for_btrfs) mkfs.ext4=e2fsprogs systemd-analyze=systemd
-for_long    = $(for_test) mmdebstrap=mmdebstrap systemd-nspawn=systemd-container nsenter=util-linux
-for_bench   = $(for_btrfs) btrbk=btrbk
+# Programs, or files, and the Debian packages that have them.
+for_btrfs = mkfs.btrfs=btrfs-progs mount=mount losetup=mount unshare=util-linux
+# A C compiler and the kernel's headers, to hold the ioctl structs against them; btrbk and strace for a short version of the bench.
+for_test  = $(for_btrfs) mkfs.ext4=e2fsprogs blkid=util-linux systemd-analyze=systemd strace=strace btrbk=btrbk \
+            gcc=gcc /usr/include/stdio.h=libc6-dev /usr/include/linux/btrfs.h=linux-libc-dev
+for_long  = $(for_test) mmdebstrap=mmdebstrap systemd-nspawn=systemd-container nsenter=util-linux
 
 .PHONY: help
 help: ## this list
@@ -39,8 +41,7 @@ test-long: ## also those that take long: booted systemd, many kills, many power 
 
 .PHONY: bench
 bench: ## side by side with btrbk and with btrfs send | btrfs receive (root)
-	@tools/install-deps.sh $(for_bench)
-	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 1h ./internal/bench
+	$(GO) run ./internal/bench $(BENCHFLAGS)
 
 .PHONY: lint
 lint: ## what the program text has to be like

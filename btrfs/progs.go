@@ -14,7 +14,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/btrkeep/btrkeep/internal/child"
 )
+
+// copyPatience is how long after the child's end and that of the context a reader of the stream may take to heed it.
+const copyPatience = 5 * time.Second
 
 // Progs receives with the `btrfs` program.
 type Progs struct {
@@ -91,15 +96,15 @@ func (p Progs) received(dir, name string) (complete bool, id UUID) {
 }
 
 func (p Progs) run(ctx context.Context, dir string, stream io.Reader) error {
-	c := child{ioPriority: p.IOPriority}
+	c := child.Command{IOPriority: p.IOPriority}
 	detour, err := findDetour(dir)
 	if err != nil {
 		return err
 	}
 	if detour != nil {
-		dir, c.prepare = detour.dir, detour.enter
+		dir, c.Prepare = detour.dir, detour.enter
 	}
-	c.argv = []string{"btrfs", "receive", "-e", dir}
+	c.Argv = []string{"btrfs", "receive", "-e", dir}
 	if s, ok := stream.(*Stream); ok {
 		stream = s.File()
 	}
@@ -108,26 +113,26 @@ func (p Progs) run(ctx context.Context, dir string, stream io.Reader) error {
 		if err := unix.SetNonblock(int(file.Fd()), false); err != nil {
 			return fmt.Errorf("stream: %w", err)
 		}
-		c.stdin = file
-		return explainReceive(c.start(ctx, func() {})())
+		c.Stdin = file
+		return explainReceive(c.Run(ctx))
 	}
 	return p.feed(ctx, c, stream)
 }
 
 // feed runs the child and copies the stream to it.
-func (p Progs) feed(ctx context.Context, c child, stream io.Reader) error {
+func (p Progs) feed(ctx context.Context, c child.Command, stream io.Reader) error {
 	rfd, wfd, err := newPipe()
 	if err != nil {
 		return err
 	}
-	c.stdin = os.NewFile(uintptr(rfd), "stream")
+	c.Stdin = os.NewFile(uintptr(rfd), "stream")
 	w, err := pollable(wfd, "stream")
 	if err != nil {
-		c.stdin.Close()
+		c.Stdin.Close()
 		return err
 	}
 	// Once the child has its own, ours is closed: its death is then seen as EPIPE by the copy.
-	wait := c.start(ctx, func() { c.stdin.Close() })
+	wait := c.Start(ctx, func() { c.Stdin.Close() })
 	copied := make(chan error, 1)
 	go func() {
 		from := &source{r: stream}
@@ -143,7 +148,7 @@ func (p Progs) feed(ctx context.Context, c child, stream io.Reader) error {
 	case <-ctx.Done():
 		select {
 		case streamErr = <-copied:
-		case <-time.After(killDelay): // its reader does not heed ctx
+		case <-time.After(copyPatience): // its reader does not heed ctx
 		}
 	}
 	switch {
@@ -174,11 +179,11 @@ func explainReceive(err error) error {
 	if errors.Is(err, exec.ErrNotFound) {
 		return fmt.Errorf("%w; install btrfs-progs", err)
 	}
-	var failed *childError
+	var failed *child.Error
 	if !errors.As(err, &failed) {
 		return err
 	}
-	switch said := failed.stderr; {
+	switch said := failed.Stderr; {
 	case strings.Contains(said, "cannot find parent subvolume"),
 		strings.Contains(said, "parent subvol is not reachable"):
 		return fmt.Errorf("%w: %w", ErrParentMissing, err)
@@ -193,8 +198,8 @@ func explainReceive(err error) error {
 // StreamVersion is the newest protocol the installed btrfs program may be given: 2 from btrfs-progs 6.2 on (before that it corrupts data in fallbacks), else 1.
 func (p Progs) StreamVersion(ctx context.Context) (int, error) {
 	var out strings.Builder
-	c := child{argv: []string{"btrfs", "--version"}, stdout: &out}
-	if err := explainReceive(c.start(ctx, func() {})()); err != nil {
+	c := child.Command{Argv: []string{"btrfs", "--version"}, Stdout: &out}
+	if err := explainReceive(c.Run(ctx)); err != nil {
 		return 1, err
 	}
 	return progsStreamVersion(out.String()), nil

@@ -208,12 +208,22 @@ func TestReceiveKillsGroup(t *testing.T) {
 	text, err := os.ReadFile(pids)
 	ok(t, err)
 	for _, field := range strings.Fields(string(text)) {
-		pid, err := strconv.Atoi(field)
-		ok(t, err)
-		if err := unix.Kill(pid, 0); err == nil && !zombie(t, pid) {
-			t.Errorf("process %d lives", pid)
-		}
+		waitForDeath(t, field)
 	}
+}
+
+func waitForDeath(t testing.TB, field string) {
+	t.Helper()
+	pid, err := strconv.Atoi(strings.TrimSpace(field))
+	ok(t, err)
+	for range 100 {
+		if dead(t, pid) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("process %d lives", pid)
+	unix.Kill(pid, unix.SIGKILL)
 }
 
 // A process that is killed leaves no program behind that goes on receiving.
@@ -230,16 +240,7 @@ func TestReceiveEndsWithParent(t *testing.T) {
 	text := waitForFile(t, pidFile)
 	ok(t, parent.Process.Kill())
 	parent.Wait()
-	pid, err := strconv.Atoi(strings.TrimSpace(text))
-	ok(t, err)
-	for range 100 {
-		if zombie(t, pid) {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Errorf("process %d lives", pid)
-	unix.Kill(pid, unix.SIGKILL)
+	waitForDeath(t, text)
 }
 
 func waitForFile(t testing.TB, path string) string {
@@ -254,8 +255,8 @@ func waitForFile(t testing.TB, path string) string {
 	return ""
 }
 
-// zombie reports whether a process is dead, and only nobody has asked for its end: its parent died too.
-func zombie(t testing.TB, pid int) bool {
+// dead reports whether a process has ended, though its parent, which may have ended too, has not asked for its status.
+func dead(t testing.TB, pid int) bool {
 	t.Helper()
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if errors.Is(err, fs.ErrNotExist) {

@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/btrkeep/btrkeep/internal/osthread"
 )
 
 // Send describes one send stream. Subvolumes are named by id: the parent and clone sources need not be reachable by any path.
@@ -74,9 +76,9 @@ func (s Send) Start(ctx context.Context) (*Stream, error) {
 	}
 	stream := &Stream{r: r, ctx: ctx, done: make(chan struct{})}
 	stream.stopWatch = context.AfterFunc(ctx, func() { r.Close() })
-	onThread(func() (changed bool) {
+	osthread.Run(func() (changed bool) {
 		defer close(stream.done)
-		changed = setIOPriority(s.IOPriority)
+		changed = osthread.SetIOPriority(s.IOPriority)
 		// The kernel writes to the pipe and must block there: wfd never meets Go's poller. Its end is also the reader's EOF.
 		stream.err = s.run(subvolume, wfd)
 		unix.Close(subvolume)

@@ -65,6 +65,9 @@ func (f *file) decode(prim *toml.Primitive) (mistake *Error) {
 		if strings.Contains(pe.Message, "control characters") {
 			at++ // the library points at the character before
 		}
+		for at > 0 && at < len(f.text) && !utf8.RuneStart(f.text[at]) {
+			at-- // from the end of the text the library goes back one byte, not one character
+		}
 		return f.place(at).mistake(plain(pe.Message), syntaxHint(pe.Message))
 	case err != nil:
 		return f.place(0).mistake(err.Error(), syntaxHint(""))
@@ -139,11 +142,12 @@ func (f *file) place(offset int) place {
 	if end := strings.IndexByte(line, '\n'); end >= 0 {
 		line = line[:end]
 	}
+	line = strings.TrimSuffix(line, "\r")
 	return place{
 		file:   f.name,
 		line:   strings.Count(before, "\n") + 1,
-		column: utf8.RuneCountInString(before[start:]) + 1,
-		text:   printable(strings.TrimSuffix(line, "\r")),
+		column: min(utf8.RuneCountInString(before[start:]), utf8.RuneCountInString(line)) + 1,
+		text:   printable(line),
 	}
 }
 

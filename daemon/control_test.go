@@ -296,6 +296,35 @@ func TestControlStop(t *testing.T) {
 	}
 }
 
+// If the daemon ends before a run does, the client's answer is cut off and its error says so.
+func TestControlAbandoned(t *testing.T) {
+	d := &Daemon{}
+	l := &loop{d: d, gone: make(chan struct{})}
+	close(l.gone)
+	dir := shortDir(t)
+	listener, err := listen(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		watch := d.progress.watch()
+		watch.expect("a")
+		watch.expect("b")
+		watch.end(jobs.Record{Job: "a", Result: jobs.ResultFailed})
+		l.stream(w, r, watch)
+	})}
+	go s.Serve(listener)
+	defer s.Close()
+	c, err := Dial(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := c.Run(t.Context(), nil, nil)
+	if len(records) != 1 || err == nil || !strings.Contains(err.Error(), "the daemon ended before the runs did") {
+		t.Errorf("%+v, %v", records, err)
+	}
+}
+
 func TestDialNobody(t *testing.T) {
 	if _, err := Dial(filepath.Join(t.TempDir(), "missing")); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("no directory: %v", err)

@@ -26,6 +26,8 @@ type Runner interface {
 	Run(ctx context.Context, job config.Job, o jobs.Options) jobs.Record
 }
 
+var _ Runner = (*jobs.Runner)(nil)
+
 // Daemon is the long-running process. Set its fields, then Run it once. It must not be copied.
 type Daemon struct {
 	ConfigPath string                          // for status

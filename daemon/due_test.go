@@ -26,7 +26,7 @@ func ranAt(b *lab, j config.Job, text string) {
 
 func TestOnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newLab(t, "2026-11-23T11:56:00.5Z", job(t, "home", "@hourly"), job(t, "srv", "15 * * * *"), job(t, "hand", ""))
+		b := newLab(t, "2026-11-23T11:56:07.5Z", job(t, "home", "@hourly"), job(t, "srv", "15 * * * *"), job(t, "hand", ""))
 		b.start()
 		b.passTo("2026-11-23T14:20:00Z")
 		b.stop()
@@ -86,6 +86,15 @@ func TestNoCatchUpJitter(t *testing.T) {
 		b.stop()
 		if got := b.fake.taken(); len(got) != 24 || strings.Contains(b.log.String(), "missed") {
 			t.Errorf("%d runs in a day:\n%s", len(got), &b.log)
+		}
+		// Other times were missed; this one's delay is not over.
+		b.cfg.Jobs[0].Jitter = config.Duration(55 * time.Minute)
+		b.set("2026-11-24T20:02:00Z")
+		b.start()
+		b.passTo("2026-11-24T20:59:00Z")
+		b.stop()
+		if got := b.fake.taken(); len(got) != 1 || !strings.HasSuffix(got[0], "home schedule") {
+			t.Errorf("up again two minutes after a due time: %q", got)
 		}
 	})
 }
@@ -161,6 +170,10 @@ func TestClockSteps(t *testing.T) {
 		b.start()
 		b.passTo("2026-11-23T12:00:01Z")
 		b.set("2026-11-23T11:59:10Z")
+		b.pass(10 * time.Second)
+		b.stop()
+		ranAt(b, b.cfg.Jobs[0], "2026-11-23T12:00:30Z") // it began a little late
+		b.start()
 		b.passTo("2026-11-23T12:59:00Z")
 		b.want("12:00:00 home schedule")
 		b.set("2026-11-23T13:00:20Z")
@@ -246,6 +259,9 @@ func TestEvery(t *testing.T) {
 		b.start()
 		b.passTo("2026-11-23T11:00:00Z")
 		b.want("10:30:00 home schedule")
+		if due := b.loop.entries[0].due; due.Nanosecond() != 0 {
+			t.Errorf("due at %v: the time that a start takes adds up", due)
+		}
 		b.stop() // and a restart in between changes nothing
 		b.start()
 		b.passTo("2026-11-23T15:01:00Z")

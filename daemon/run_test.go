@@ -150,6 +150,10 @@ func TestProgressLog(t *testing.T) {
 			b.pass(time.Second)
 		}
 		lines := strings.Split(strings.TrimSpace(b.log.String()[before:]), "\n")
+		b.pass(time.Hour)
+		if left := b.d.progress.of("home"); len(left) > 0 {
+			t.Errorf("left of a run that has ended: %+v", left)
+		}
 		b.stop()
 		if len(lines) < 3 || len(lines) > 4 {
 			t.Errorf("%d lines in twenty minutes:\n%s", len(lines), strings.Join(lines, "\n"))

@@ -27,6 +27,8 @@ func (r *Runner) Prune(ctx context.Context, job config.Job, o Options) Record {
 	return r.execute(ctx, job, o, (*run).pruneOnly)
 }
 
+var errTimeout = errors.New("the job's timeout")
+
 // run is one execution under way.
 type run struct {
 	*Runner
@@ -48,7 +50,7 @@ type run struct {
 func (r *Runner) execute(ctx context.Context, job config.Job, o Options, steps func(*run, context.Context) error) Record {
 	if job.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(job.Timeout), fmt.Errorf("the job's timeout of %s is over", job.Timeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(job.Timeout), fmt.Errorf("%w of %s is over", errTimeout, job.Timeout))
 		defer cancel()
 	}
 	n := &run{Runner: r, job: job, opts: o, log: r.Log.With(KeyJob, job.Name), start: time.Now()}
@@ -211,7 +213,11 @@ func (r *run) finish(ctx context.Context, err error) {
 	}
 	if r.noting {
 		s := &r.state
-		s.LastRun, s.Clock, s.LastResult, s.LastError = rec.Started, r.opts.Clock, rec.Result, rec.firstError()
+		s.Clock, s.LastResult, s.LastError = r.opts.Clock, rec.Result, rec.firstError()
+		// A run that was stopped is still due, like one that was killed: the daemon makes it up after its next start.
+		if ctx.Err() == nil || errors.Is(context.Cause(ctx), errTimeout) {
+			s.LastRun = rec.Started
+		}
 		if rec.Result == ResultOK {
 			s.LastSuccess = rec.Started
 		}

@@ -1,23 +1,27 @@
 #!/bin/sh
 # install-deps.sh PROGRAM=PACKAGE… - install the Debian packages of the programs that are missing; nothing is done, and the network
-# is not asked, if all are there.
+# is not asked, if all are there. PROGRAM can also be the path of any file.
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 missing= packages=
 for pair; do
-	command -v "${pair%%=*}" >/dev/null && continue
-	missing="$missing ${pair%%=*}"
+	name=${pair%%=*}
+	case $name in
+	/*) [ ! -e "$name" ] || continue ;;
+	*) ! command -v "$name" >/dev/null || continue ;;
+	esac
+	missing="$missing $name"
 	packages="$packages ${pair#*=}"
 done
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
-	echo "These programs are missing:$missing. This is not a Debian: please install what Debian has as$packages." >&2
+	echo "Missing:$missing. This is not a Debian: please install what Debian has as$packages." >&2
 	exit 1
 fi
 if [ "$(id -u)" != 0 ]; then
-	echo "These programs are missing:$missing. As root, run: apt-get install --no-install-recommends$packages" >&2
+	echo "Missing:$missing. As root, run: apt-get install --no-install-recommends$packages" >&2
 	exit 1
 fi
 echo "installing$packages"

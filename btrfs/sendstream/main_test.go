@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/btrkeep/btrkeep/internal/testdisk"
 )
 
@@ -36,7 +38,7 @@ func corpora(t testing.TB) []corpus {
 	return all
 }
 
-func ok(t testing.TB, err error) {
+func ok(t rapid.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -33,7 +34,11 @@ anew; if it holds mistakes, the old one stays in force.`,
 			log, slots := a.logger(slog.LevelInfo, true), &jobs.Slots{}
 			d := &daemon.Daemon{ConfigPath: path, Load: a.load, Log: log, Version: version()}
 			d.Runner = func(cfg *config.Config) daemon.Runner { return a.runner(cfg, log, slots, d.Progress) }
-			if err := d.Run(c.Context()); err != nil {
+			err = d.Run(c.Context())
+			if _, held := errors.AsType[*jobs.HeldError](err); held {
+				return &exitError{exitNotNow, err}
+			}
+			if err != nil {
 				return &exitError{exitFailed, err}
 			}
 			return nil

@@ -10,116 +10,164 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/btrkeep/btrkeep/internal/osthread"
 )
 
 const (
-	grace    = 5 * time.Second // between SIGTERM and SIGKILL
-	tailSize = 32 << 10        // of stderr kept for the error
+	stderrBytes = 32 << 10        // kept for the error
+	killDelay   = 5 * time.Second // between SIGTERM and SIGKILL
 )
 
-// Command is one program to run.
+// Command is one program to run. The end of its context ends it with all that it has started: SIGTERM to its process group, SIGKILL five seconds
+// later. It does not outlive this process either.
 type Command struct {
-	Argv       []string
-	Env        []string  // added to ours
-	Stdin      *os.File  // nil: /dev/null
-	Stdout     io.Writer // nil: kept with stderr
-	IOPriority int       // ioprio_set(2) value; 0 = ours
+	Argv       []string     // a name without a slash is looked for in $PATH and where distributions put programs for root
+	Env        []string     // added to ours
+	Stdin      *os.File     // nil: /dev/null
+	Stdout     io.Writer    // nil: kept with standard error
+	IOPriority int          // ioprio_set(2) value; 0 = ours
+	Prepare    func() error // runs on the thread that will fork, which nothing else uses afterwards; nil: nothing to prepare
 }
 
-// Error is a program that did not end well.
+// Error is how a program ended badly, with what it said.
 type Error struct {
-	Name   string
-	Err    error  // what wait said, or the cause of the context's end
-	Stderr string // its last words, at most 32 KiB
+	Program string
+	Err     error
+	Stderr  string // its last words, at most 32 KiB
 }
 
 func (e *Error) Error() string {
 	if e.Stderr == "" {
-		return fmt.Sprintf("%s: %v", e.Name, e.Err)
+		return fmt.Sprintf("%s: %v", e.Program, e.Err)
 	}
-	return fmt.Sprintf("%s: %v: %s", e.Name, e.Err, e.Stderr)
+	return fmt.Sprintf("%s: %v: %s", e.Program, e.Err, e.Stderr)
 }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Run starts the program and waits for it. If ctx ends first, the group gets SIGTERM and, five seconds later, SIGKILL. The program is killed
-// too if this process dies. Errors are *Error, or those of exec for a program that could not be started.
-func (c Command) Run(ctx context.Context) error {
-	done := make(chan error, 1)
-	go func() {
-		// The death signal is sent when the thread that forked ends, not the process: the thread must live as long as the child. And a thread whose priority
-		// was changed is not given back: it ends with the goroutine.
-		runtime.LockOSThread()
-		if c.IOPriority == 0 {
-			defer runtime.UnlockOSThread()
-		} else if _, _, e := unix.Syscall(unix.SYS_IOPRIO_SET, 1 /* IOPRIO_WHO_PROCESS */, 0, uintptr(c.IOPriority)); e != 0 {
-			done <- fmt.Errorf("set the I/O priority of %s: %w", c.Argv[0], e)
-			return
+// Run starts the program and waits for it. Errors are *Error for a program that ended badly (or that ctx ended), or wrap exec.ErrNotFound for one
+// that is not installed.
+func (c Command) Run(ctx context.Context) error { return c.Start(ctx, func() {})() }
+
+// Start begins the run; started is called once the child has its files or could not be started, wait gives its end.
+func (c Command) Start(ctx context.Context, started func()) (wait func() error) {
+	result := make(chan error, 1)
+	// The death signal is sent when the thread that forked ends, so that one has to stay as long as the child.
+	osthread.Run(func() (changed bool) {
+		changed = osthread.SetIOPriority(c.IOPriority)
+		if c.Prepare != nil {
+			changed = true
+			if err := c.Prepare(); err != nil {
+				started()
+				result <- err
+				return changed
+			}
 		}
-		done <- c.run(ctx)
-	}()
-	return <-done
+		result <- c.run(ctx, started)
+		return changed
+	})
+	return func() error { return <-result }
 }
 
-func (c Command) run(ctx context.Context) error {
-	last := &tail{}
-	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
-	cmd.Env = append(environment(os.Environ()), append([]string{"LC_ALL=C"}, c.Env...)...)
+func (c Command) run(ctx context.Context, started func()) error {
+	program, err := find(c.Argv[0])
+	if err != nil {
+		started()
+		return err
+	}
+	var said tail
+	cmd := exec.CommandContext(ctx, program, c.Argv[1:]...)
+	cmd.Args[0] = c.Argv[0]
+	cmd.Env = append(environ(os.Environ()), c.Env...)
 	if c.Stdin != nil {
 		cmd.Stdin = c.Stdin
 	}
-	cmd.Stderr, cmd.Stdout = last, last
+	cmd.Stderr, cmd.Stdout = &said, &said
 	if c.Stdout != nil {
 		cmd.Stdout = c.Stdout
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
-	cmd.WaitDelay = grace
-	err := cmd.Run()
-	if cmd.Process != nil {
-		// What the program itself left running in its group.
-		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
-	}
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return &Error{Name: filepath.Base(c.Argv[0]), Err: context.Cause(ctx), Stderr: last.String()}
-	case errors.As(err, &exit), errors.Is(err, exec.ErrWaitDelay):
-		return &Error{Name: filepath.Base(c.Argv[0]), Err: err, Stderr: last.String()}
-	}
-	return err
-}
-
-// environment drops what systemd tells this process alone.
-func environment(env []string) []string {
-	var kept []string
-	for _, v := range env {
-		name, _, _ := strings.Cut(v, "=")
-		if name == "NOTIFY_SOCKET" || name == "LC_ALL" || strings.HasPrefix(name, "WATCHDOG_") || strings.HasPrefix(name, "LISTEN_") {
-			continue
+	var kill *time.Timer
+	cmd.Cancel = func() error {
+		group := -cmd.Process.Pid
+		kill = time.AfterFunc(killDelay, func() { _ = syscall.Kill(group, syscall.SIGKILL) })
+		if err := syscall.Kill(group, syscall.SIGTERM); !errors.Is(err, syscall.ESRCH) {
+			return err
 		}
-		kept = append(kept, v)
+		return os.ErrProcessDone
 	}
-	return kept
+	cmd.WaitDelay = killDelay + time.Second
+	err = cmd.Start()
+	started()
+	if err == nil {
+		err = cmd.Wait()
+		if kill != nil {
+			kill.Stop()
+		}
+		if errors.Is(err, exec.ErrWaitDelay) { // what it had started lives on and holds its standard error
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return &Error{Program: strings.Join(append([]string{filepath.Base(c.Argv[0])}, c.Argv[1:min(2, len(c.Argv))]...), " "), Err: err, Stderr: said.String()}
 }
 
-// tail keeps the last bytes written to it.
-type tail struct{ buf []byte }
+// find looks also where distributions put programs for root, which cron, for one, leaves out of $PATH.
+func find(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	if strings.Contains(name, "/") {
+		return "", err
+	}
+	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
+		if path, err := exec.LookPath(dir + "/" + name); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("the %s program is not installed: %w", name, exec.ErrNotFound)
+}
+
+// environ takes away what systemd meant for this process alone, and translated messages.
+func environ(all []string) []string {
+	all = slices.DeleteFunc(slices.Clone(all), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return name == "NOTIFY_SOCKET" || strings.HasPrefix(name, "WATCHDOG_") || strings.HasPrefix(name, "LISTEN_") ||
+			name == "LANGUAGE" || name == "LC_ALL"
+	})
+	return append(all, "LC_ALL=C")
+}
+
+// A tail keeps the last stderrBytes of what is written to it.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.buf = append(t.buf, p...)
-	if over := len(t.buf) - tailSize; over > 0 {
-		t.buf = append(t.buf[:0], t.buf[over:]...)
+	if over := len(t.buf) - stderrBytes; over > 0 {
+		t.buf = slices.Delete(t.buf, 0, over)
 	}
 	return len(p), nil
 }
 
-func (t *tail) String() string { return strings.TrimSpace(string(t.buf)) }
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.buf))
+}

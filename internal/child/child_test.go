@@ -20,7 +20,7 @@ func TestErrorHasTheLastWords(t *testing.T) {
 	if !errors.As(err, &e) {
 		t.Fatalf("error %v is no *Error", err)
 	}
-	if len(e.Stderr) > tailSize || !strings.HasSuffix(e.Stderr, "last words") {
+	if len(e.Stderr) > stderrBytes || !strings.HasSuffix(e.Stderr, "last words") {
 		t.Errorf("kept %d bytes of stderr, ending in %q", len(e.Stderr), e.Stderr[max(0, len(e.Stderr)-20):])
 	}
 	var exit *exec.ExitError

@@ -49,14 +49,16 @@ func boot(t *testing.T, suite string) *container {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
 	cmd.WaitDelay = 10 * time.Second
 
-	started, ended := make(chan error), make(chan error, 1)
+	var exit error
+	started, ended := make(chan error), make(chan struct{})
 	go func() {
 		// The death signal comes when the thread that forked ends.
 		runtime.LockOSThread()
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			ended <- cmd.Wait()
+			exit = cmd.Wait()
+			close(ended)
 		}
 	}()
 	if err := <-started; err != nil {
@@ -83,9 +85,8 @@ func boot(t *testing.T, suite string) *container {
 			return c
 		}
 		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("systemd-nspawn ended: %v\n%s", err, console.String())
+		case <-ended:
+			t.Fatalf("systemd-nspawn ended: %v\n%s", exit, console.String())
 		default:
 		}
 		if time.Now().After(deadline) {

@@ -349,7 +349,7 @@ require_mount = "/mnt/late"
 
 func (l *lab) testStopDuringTransfer(t *testing.T) {
 	l.run(t, "btrfs subvolume create /mnt/src/big")
-	l.run(t, "head -c 1G /dev/zero | openssl enc -aes-128-ctr -pass pass:x -nosalt 2>/dev/null >/mnt/src/big/file || head -c 1G /dev/urandom >/mnt/src/big/file")
+	l.run(t, "head -c 768M /dev/urandom >/mnt/src/big/file")
 	l.write(t, mainConfig, config("native", "\n[jobs.big]\nsource = \"/mnt/src/big\"\ndestination = \"/mnt/dst/big\"\n"), 0o644)
 	l.restart(t)
 
@@ -357,7 +357,7 @@ func (l *lab) testStopDuringTransfer(t *testing.T) {
 	go func() {
 		out, _, _ := l.try("btrkeep run --json big")
 		var records []record
-		if json.Unmarshal([]byte(out), &records); len(records) == 1 {
+		if json.Unmarshal([]byte(out), &records) == nil && len(records) == 1 {
 			done <- records[0]
 		}
 		close(done)
@@ -381,6 +381,10 @@ func (l *lab) testStopDuringTransfer(t *testing.T) {
 	}
 	if r, ok := <-done; ok && r.Result == "ok" {
 		t.Fatalf("the transfer was done before the stop: %+v", r)
+	}
+	var past []record
+	if err := json.Unmarshal([]byte(l.run(t, "btrkeep history --json big")), &past); err != nil || len(past) != 1 || past[0].Result != "failed" {
+		t.Errorf("history after the stop: %+v, %v", past, err)
 	}
 	if left := l.run(t, "cat /sys/fs/cgroup/system.slice/btrkeep.service/cgroup.procs 2>/dev/null || true"); left != "" {
 		t.Errorf("processes left: %s", left)

@@ -148,5 +148,5 @@ func eventually(t *testing.T, what string, is func() bool) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Errorf("not after 5 s: %s", what)
+	t.Fatalf("not after 5 s: %s", what)
 }

@@ -288,7 +288,16 @@ func (m *mutation) removeXattrs(file, _ string) error {
 	return nil
 }
 
-func (m *mutation) hardLink(file, fresh string) error { return os.Link(file, fresh) }
+func (m *mutation) hardLink(file, fresh string) error {
+	info, err := os.Lstat(file)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return unix.EISDIR
+	}
+	return os.Link(file, fresh)
+}
 
 func (m *mutation) reflink(file, fresh string) error {
 	return m.with(file, func(f *os.File, _ int64) error {

@@ -70,12 +70,17 @@ func nameTaken(final string) error {
 
 // receive has the stream applied under the hidden name, and returns when all of it is on the disk and looks as it should.
 func (d *Dir) receive(ctx context.Context, in jobs.Incoming, hidden string) (btrfs.Subvolume, error) {
+	barrier, err := btrfs.OpenBarrier(d.path)
+	if err != nil {
+		return btrfs.Subvolume{}, err
+	}
+	defer barrier.Close()
 	sum, err := d.pipe(ctx, in, hidden)
 	if err != nil {
 		return btrfs.Subvolume{}, fmt.Errorf("receive into %s: %w", d.path, err)
 	}
-	// Its error is the only sign of a disk that took the data and lost it.
-	if err := btrfs.Sync(d.path); err != nil {
+	// Its error is the only sign of a disk that took the data and lost it, told once to each barrier that was open by then.
+	if err := barrier.Sync(); err != nil {
 		return btrfs.Subvolume{}, fmt.Errorf("write the backup to the disk of %s: %w", d.path, err)
 	}
 	made, err := btrfs.Info(filepath.Join(d.path, hidden))

@@ -1,4 +1,5 @@
-package btrfs
+// Package osthread runs functions on operating system threads of their own: for calls that block for long, and for what the kernel keeps by thread.
+package osthread
 
 import (
 	"runtime"
@@ -6,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onThread runs f in a goroutine of its own on an operating system thread that nothing else uses meanwhile. A thread that
+// Run runs f in a goroutine of its own on an operating system thread that nothing else uses meanwhile. A thread that
 // f has changed, by its word, serves no other goroutine and ends with f.
-func onThread(f func() (changed bool)) {
+func Run(f func() (changed bool)) {
 	go func() {
 		runtime.LockOSThread()
 		if unix.Gettid() != unix.Getpid() {
@@ -34,9 +35,9 @@ func unlockUnchanged(f func() (changed bool)) {
 	}
 }
 
-// setIOPriority sets that of the calling thread and of what it forks; 0 leaves it. Priority is a wish, so that a kernel
+// SetIOPriority sets, by ioprio_set(2), the I/O priority of the calling thread and of what it forks; 0 leaves it. Priority is a wish, so that a kernel
 // which refuses it does not make a transfer fail.
-func setIOPriority(value int) (changed bool) {
+func SetIOPriority(value int) (changed bool) {
 	if value == 0 {
 		return false
 	}

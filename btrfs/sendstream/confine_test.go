@@ -1,0 +1,176 @@
+package sendstream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/internal/testdisk"
+)
+
+// Whatever a stream says, nothing outside the new subvolume is made, changed, read or opened.
+func TestReceiverStaysInside(t *testing.T) {
+	disk := testdisk.New(t, testdisk.Options{}).Path
+	outside, dir := filepath.Join(disk, "outside"), filepath.Join(disk, "dir")
+	ok(t, os.Mkdir(outside, 0o755))
+	ok(t, os.Mkdir(dir, 0o700))
+	ok(t, os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o600))
+	ok(t, os.Mkdir(filepath.Join(outside, "empty"), 0o700))
+	before, err := testdisk.Digest(outside)
+	ok(t, err)
+
+	ino := Uint(AttrIno, 300)
+	zero := Timespec{}
+	link := func(name, target string) handmade {
+		return command(CmdSymlink, path(name), ino, Text(AttrPathLink, target))
+	}
+	clone := func(from string) handmade {
+		return command(CmdClone, path("f"), Uint(AttrFileOffset, 0), Uint(AttrCloneLen, 0), UUID(AttrCloneUUID, testUUID),
+			Uint(AttrCloneCtransid, 77), Text(AttrClonePath, from), Uint(AttrCloneOffset, 0))
+	}
+	rename := func(from, to string) handmade { return command(CmdRename, path(from), Text(AttrPathTo, to)) }
+	for name, acts := range map[string][]handmade{
+		"write":          {write("l/secret", 0, []byte("x"))},
+		"write link":     {write("s", 0, []byte("x"))},
+		"mkfile":         {mkfile("l/new")},
+		"mkfile link":    {mkfile("dangling"), write("dangling", 0, []byte("x"))},
+		"mkfile renamed": {mkfile("o1"), rename("o1", "l/new")},
+		"mkdir":          {command(CmdMkdir, path("l/new"), ino)},
+		"mknod":          {command(CmdMknod, path("l/new"), ino, Uint(AttrMode, unix.S_IFCHR), Uint(AttrRdev, 1<<8|3))},
+		"mkfifo":         {command(CmdMkfifo, path("l/new"), ino)},
+		"mksock":         {command(CmdMksock, path("l/new"), ino)},
+		"symlink":        {link("l/new", "x")},
+		"rename into":    {rename("f", "l/new")},
+		"rename from":    {rename("l/secret", "stolen")},
+		"link into":      {command(CmdLink, path("l/new"), Text(AttrPathLink, "f"))},
+		"link from":      {command(CmdLink, path("stolen"), Text(AttrPathLink, "l/secret"))},
+		"unlink":         {command(CmdUnlink, path("l/secret"))},
+		"rmdir":          {command(CmdRmdir, path("l/empty"))},
+		"rmdir link":     {command(CmdRmdir, path("l"))},
+		"truncate":       {command(CmdTruncate, path("l/secret"), Uint(AttrSize, 0))},
+		"truncate link":  {command(CmdTruncate, path("s"), Uint(AttrSize, 0))},
+		"chmod":          {command(CmdChmod, path("l/secret"), Uint(AttrMode, 0o777))},
+		"chmod link":     {command(CmdChmod, path("s"), Uint(AttrMode, 0o777))},
+		"chown":          {command(CmdChown, path("l/secret"), Uint(AttrUID, 1000), Uint(AttrGID, 1000))},
+		"utimes":         {command(CmdUtimes, path("l/secret"), Time(AttrAtime, zero), Time(AttrMtime, zero), Time(AttrCtime, zero))},
+		"set xattr":      {command(CmdSetXattr, path("l/secret"), Text(AttrXattrName, "user.x"), Value{AttrXattrData, []byte("x")})},
+		"set xattr link": {command(CmdSetXattr, path("s"), Text(AttrXattrName, "user.x"), Value{AttrXattrData, []byte("x")})},
+		"remove xattr":   {command(CmdRemoveXattr, path("l/secret"), Text(AttrXattrName, "user.x"))},
+		"clone":          {clone("l/secret")},
+		"clone link":     {clone("s")},
+		"clone fifo":     {command(CmdMkfifo, path("fifo"), ino), clone("fifo")},
+		"write fifo":     {command(CmdMkfifo, path("fifo"), ino), write("fifo", 0, []byte("x"))},
+		"write device": {command(CmdMknod, path("null"), ino, Uint(AttrMode, unix.S_IFCHR), Uint(AttrRdev, 1<<8|3)),
+			write("null", 0, []byte("x"))},
+		"write dir":    {command(CmdMkdir, path("d"), ino), write("d", 0, []byte("x"))},
+		"file as dir":  {mkfile("f/x")},
+		"swapped":      {command(CmdMkdir, path("d"), ino), mkfile("d/f"), rename("d", "e"), rename("l", "d"), mkfile("d/new")},
+		"swapped over": {command(CmdMkdir, path("d"), ino), command(CmdRmdir, path("d")), rename("l", "d"), mkfile("d/new")},
+	} {
+		for _, to := range []string{outside, "../../outside"} {
+			links := []handmade{subvol, mkfile("f"), link("l", to), link("s", to+"/secret"), link("dangling", to+"/new")}
+			stream := streamOf(t, 2, append(append(links, acts...), end)...)
+			wantRefused(t, dir, name, stream)
+			after, err := testdisk.Digest(outside)
+			ok(t, err)
+			if after != before {
+				t.Fatalf("%s: something outside has changed", name)
+			}
+		}
+	}
+
+	// These succeed on the link itself.
+	raw := streamOf(t, 1, subvol, link("l", outside),
+		command(CmdChown, path("l"), Uint(AttrUID, 1000), Uint(AttrGID, 1000)),
+		command(CmdUtimes, path("l"), Time(AttrAtime, zero), Time(AttrMtime, zero), Time(AttrCtime, zero)),
+		command(CmdSetXattr, path("l"), Text(AttrXattrName, "trusted.x"), Value{AttrXattrData, []byte("x")}), rename("l", "m"), end)
+	ok(t, Receiver{}.Receive(context.Background(), dir, "received", bytes.NewReader(raw)))
+	after, err := testdisk.Digest(outside)
+	ok(t, err)
+	if after != before {
+		t.Error("something outside has changed")
+	}
+}
+
+// wantRefused demands an error soon, and nothing that looks like a backup.
+func wantRefused(t *testing.T, dir, name string, stream []byte) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := (Receiver{}).Receive(ctx, dir, "received", bytes.NewReader(stream)); err == nil || ctx.Err() != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	wantLeftover(t, dir, "received")
+}
+
+// wantLeftover demands that what is in dir cannot be taken for a backup, and deletes it.
+func wantLeftover(t testing.TB, dir, name string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	ok(t, err)
+	for _, e := range entries {
+		s, err := btrfs.Info(filepath.Join(dir, e.Name()))
+		ok(t, err)
+		if e.Name() != name || s.ReadOnly || !s.ReceivedUUID.IsZero() {
+			t.Errorf("%s: %+v", e.Name(), s)
+		}
+		ok(t, btrfs.Delete(dir, e.Name(), s.UUID))
+	}
+}
+
+// Streams that are malformed leave nothing that looks complete.
+func TestReceiverRefusesBrokenStreams(t *testing.T) {
+	dir := testdisk.New(t, testdisk.Options{}).Path
+	c := corpora(t)[slices.IndexFunc(corpora(t), func(c corpus) bool { return c.name == "v2-compressed.stream" })]
+	receive := func(raw []byte) error {
+		return Receiver{}.Receive(context.Background(), dir, "received", bytes.NewReader(raw))
+	}
+	var ends []int64
+	d := NewDecoder(bytes.NewReader(c.stream))
+	for _, err := d.Next(); err == nil; _, err = d.Next() {
+		ends = append(ends, d.Offset())
+	}
+	for _, at := range ends {
+		for _, n := range []int64{at - 1, at} {
+			if n == int64(len(c.stream)) {
+				continue
+			}
+			if err := receive(c.stream[:n]); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("cut at %d: %v", n, err)
+			}
+			wantLeftover(t, dir, "received")
+		}
+		flipped := bytes.Clone(c.stream)
+		flipped[at-1] ^= 4
+		if err := receive(flipped); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("changed at %d: %v", at, err)
+		}
+		wantLeftover(t, dir, "received")
+	}
+	for name, raw := range map[string][]byte{
+		"garbage after END": append(bytes.Clone(c.stream), 0),
+		"two streams":       append(bytes.Clone(c.stream), c.stream...),
+		"no UUID":           streamOf(t, 1, command(CmdSubvol, path("x"), UUID(AttrUUID, btrfs.UUID{}), Uint(AttrCtransid, 1)), end),
+		"no data":           streamOf(t, 1, subvol, mkfile("f"), command(CmdUpdateExtent, path("f"), Uint(AttrFileOffset, 0), Uint(AttrSize, 5)), end),
+		"encrypted": streamOf(t, 2, subvol, mkfile("f"), command(CmdEncodedWrite, path("f"), Uint(AttrFileOffset, 0), Uint(AttrUnencodedFileLen, 5),
+			Uint(AttrUnencodedLen, 5), Uint(AttrUnencodedOffset, 0), Uint(AttrEncryption, 1), Value{AttrData, []byte("12345")}), end),
+		"too long": streamOf(t, 2, subvol, mkfile("f"), command(CmdEncodedWrite, path("f"), Uint(AttrFileOffset, 0), Uint(AttrUnencodedFileLen, 1<<40),
+			Uint(AttrUnencodedLen, 1<<40), Uint(AttrUnencodedOffset, 0), Uint(AttrCompression, 1), Value{AttrData, []byte("12345")}), end),
+		"beyond": streamOf(t, 2, subvol, mkfile("f"), command(CmdEncodedWrite, path("f"), Uint(AttrFileOffset, 0), Uint(AttrUnencodedFileLen, 4096),
+			Uint(AttrUnencodedLen, 4096), Uint(AttrUnencodedOffset, 1<<64-4096), Uint(AttrCompression, 1), Value{AttrData, []byte("12345")}), end),
+	} {
+		if err := receive(raw); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		wantLeftover(t, dir, "received")
+	}
+	ok(t, receive(c.stream))
+}

@@ -1,0 +1,89 @@
+package sendstream
+
+import (
+	"errors"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func (s *session) chown(c *Command) error {
+	uid, gid := int(uint32(c.Uint(AttrUID))), int(uint32(c.Uint(AttrGID)))
+	if s.file.is(c.Bytes(AttrPath)) {
+		return unix.Fchown(s.file.fd, uid, gid)
+	}
+	d, name, err := s.tree.parent(c.Path())
+	if err != nil {
+		return err
+	}
+	return unix.Fchownat(d.fd, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// chmod never follows a symbolic link: those have no mode, and no kernel sends one for them.
+func (s *session) chmod(c *Command) error {
+	mode := uint32(c.Uint(AttrMode)) & 0o7777
+	if s.file.is(c.Bytes(AttrPath)) {
+		return unix.Fchmod(s.file.fd, mode)
+	}
+	d, name, err := s.tree.parent(c.Path())
+	if err != nil {
+		return err
+	}
+	err = unix.Fchmodat(d.fd, name, mode, unix.AT_SYMLINK_NOFOLLOW)
+	if !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	// Before Linux 6.6 the flag is not known.
+	var st unix.Stat_t
+	if err := unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return unix.EOPNOTSUPP
+	}
+	return unix.Fchmodat(d.fd, name, mode, 0)
+}
+
+// utimes sets the times of access and modification; those of change and creation cannot be set.
+func (s *session) utimes(c *Command) error {
+	times := [2]unix.Timespec{timespec(c.Time(AttrAtime)), timespec(c.Time(AttrMtime))}
+	if s.file.is(c.Bytes(AttrPath)) {
+		return futimens(s.file.fd, &times)
+	}
+	d, name, err := s.tree.parent(c.Path())
+	if err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(d.fd, name, times[:], unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func timespec(t Timespec) unix.Timespec { return unix.Timespec{Sec: t.Sec, Nsec: int64(t.Nsec)} }
+
+// futimens is utimensat(2) with a null path, which the unix package does not offer.
+func futimens(fd int, times *[2]unix.Timespec) error {
+	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(times)), 0, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func (s *session) setXattr(c *Command) error {
+	name, value := c.Text(AttrXattrName), c.Bytes(AttrXattrData)
+	if s.file.is(c.Bytes(AttrPath)) {
+		return unix.Fsetxattr(s.file.fd, name, value, 0)
+	}
+	path := c.Path()
+	s.tree.xattrsChanged(path)
+	return s.tree.at(path, func(path string) error { return unix.Setxattr(path, name, value, 0) })
+}
+
+func (s *session) removeXattr(c *Command) error {
+	name := c.Text(AttrXattrName)
+	if s.file.is(c.Bytes(AttrPath)) {
+		return unix.Fremovexattr(s.file.fd, name)
+	}
+	path := c.Path()
+	s.tree.xattrsChanged(path)
+	return s.tree.at(path, func(path string) error { return unix.Removexattr(path, name) })
+}

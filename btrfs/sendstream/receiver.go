@@ -1,0 +1,154 @@
+package sendstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+)
+
+// Receiver applies streams of protocol 1 and 2 by system calls, without the btrfs program.
+//
+// Unlike that, it resolves every path beneath the new subvolume and through no symbolic link, so that no stream can reach anything outside;
+// it finds parents and clone sources wherever on the file system they are, whatever is mounted; and it needs half the time for small files.
+// As there, the flags of chattr(1) and the time of creation are not restored. It needs root, and Linux 5.8.
+type Receiver struct {
+	IOPriority int  // ioprio_set(2) value for the receiving thread; 0 = inherit
+	Decompress bool // write compressed data as if it were not, so that the destination's own settings decide
+}
+
+var _ btrfs.Receiver = Receiver{}
+
+// Receive reads one stream to its end, applies it to a new subvolume called name in dir, whatever the stream calls it, and
+// makes that read-only and received when END and then the end of the input were read. It does not sync.
+//
+// On error, a writable subvolume without a received UUID may be left. Errors wrap ErrCorrupt or ErrVersion where the stream is at fault,
+// btrfs.ErrParentMissing or btrfs.ErrCloneSource where other parents could help, and the errno of the system call.
+func (r Receiver) Receive(ctx context.Context, dir, name string, stream io.Reader) error {
+	done := make(chan error, 1)
+	go func() {
+		if r.IOPriority != 0 {
+			// The thread is never unlocked: it ends with this goroutine, and its priority with it.
+			runtime.LockOSThread()
+			const whoProcess, thisThread = 1, 0
+			// Priority is a wish: the data comes whether it is granted or not.
+			unix.Syscall(unix.SYS_IOPRIO_SET, whoProcess, thisThread, uintptr(r.IOPriority))
+		}
+		done <- r.receive(ctx, dir, name, stream)
+	}()
+	if err := <-done; err != nil {
+		return fmt.Errorf("receive %s: %w", filepath.Join(dir, name), err)
+	}
+	return nil
+}
+
+func (r Receiver) receive(ctx context.Context, dir, name string, stream io.Reader) error {
+	if checkName([]byte(name)) != nil {
+		return fmt.Errorf("%q cannot be the name of a subvolume", name)
+	}
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	s := session{
+		ctx:         ctx,
+		in:          NewDecoder(stream),
+		destination: destination{fd: fd, name: name},
+		subvolumes:  subvolumes{dir: fd},
+		file:        file{fd: -1},
+		decompress:  r.Decompress,
+	}
+	defer s.close()
+	return s.run()
+}
+
+// session is the receiving of one stream.
+type session struct {
+	ctx         context.Context
+	in          *Decoder
+	ahead       *Command // was read but not yet applied
+	destination destination
+	subvolumes  subvolumes
+	id          btrfs.UUID // of the subvolume, in the stream
+	ctransid    uint64
+	tree        *tree                // the new subvolume
+	sources     map[btrfs.UUID]*tree // others that were cloned from
+	file        file                 // the one that is being written
+	decompress  bool
+	encoded     encoded
+}
+
+func (s *session) run() error {
+	for {
+		if err := context.Cause(s.ctx); err != nil {
+			return err
+		}
+		c, err := s.next()
+		if err != nil {
+			return err
+		}
+		number, cmd := s.in.Count(), c.Cmd
+		if cmd == CmdEnd {
+			break
+		}
+		if err := s.apply(c); err != nil {
+			return fmt.Errorf("command %d: %s: %w", number, cmd, err)
+		}
+	}
+	if _, err := s.in.Next(); err != io.EOF {
+		return err
+	}
+	return s.finish()
+}
+
+func (s *session) next() (*Command, error) {
+	if c := s.ahead; c != nil {
+		s.ahead = nil
+		return c, nil
+	}
+	return s.in.Next()
+}
+
+// finish makes what is there now a received subvolume. Until here it is writable and has no received UUID.
+func (s *session) finish() error {
+	s.file.close()
+	root := fdPath(s.tree.root.fd)
+	if err := btrfs.SetReceived(root, s.id, s.ctransid); err != nil {
+		return fmt.Errorf("set received UUID: %w", errnoOf(err))
+	}
+	if err := btrfs.SetReadOnly(root); err != nil {
+		// A writable subvolume with a received UUID would pass it on to its snapshots. What matters is the first error.
+		_ = btrfs.SetReceived(root, btrfs.UUID{}, 0)
+		return fmt.Errorf("set read-only: %w", errnoOf(err))
+	}
+	return nil
+}
+
+func (s *session) close() {
+	s.file.close()
+	for _, t := range s.sources {
+		t.close()
+	}
+	if s.tree != nil {
+		s.tree.close()
+	}
+}
+
+// fdPath is a path to what is open, for calls that take no descriptor.
+func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+
+// errnoOf takes the bare errno out of an error whose text would name a descriptor.
+func errnoOf(err error) error {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}

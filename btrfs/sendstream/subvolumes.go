@@ -1,0 +1,109 @@
+package sendstream
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+)
+
+// errNoSubvolume means that the file system has no read-only subvolume that a stream can mean by a UUID.
+var errNoSubvolume = errors.New("no read-only subvolume has this UUID, received or its own")
+
+// subvolumes finds what a stream speaks of among the subvolumes of the file system that dir is on.
+type subvolumes struct {
+	dir    int
+	all    []btrfs.Subvolume // nil until it is needed
+	within btrfs.Dir
+}
+
+// open opens the root of the subvolume that a stream calls id.
+func (v *subvolumes) open(id btrfs.UUID) (int, error) {
+	if err := v.list(); err != nil {
+		return -1, err
+	}
+	err := error(errNoSubvolume)
+	for _, candidate := range v.candidates(id) {
+		var fd int
+		if fd, err = v.openCandidate(candidate); err == nil {
+			return fd, nil
+		}
+	}
+	return -1, fmt.Errorf("%s: %w", id, err)
+}
+
+func (v *subvolumes) list() (err error) {
+	if v.all != nil {
+		return nil
+	}
+	if v.within, err = btrfs.LocateDir(fdPath(v.dir)); err != nil {
+		return err
+	}
+	v.all, err = btrfs.List(fdPath(v.dir))
+	return err
+}
+
+// candidates gives the subvolumes that id may mean, best first. The sender names a subvolume by its received UUID if it has one, so that here
+// it may be known by either. One in the destination directory is preferred: any user who owns a subvolume can give it any received UUID,
+// but not put it there. Of equal ones it is the oldest, as in btrfs receive.
+func (v *subvolumes) candidates(id btrfs.UUID) []btrfs.Subvolume {
+	var all []btrfs.Subvolume
+	for _, s := range v.all {
+		// The content of a writable one may be anything by now.
+		if s.ReadOnly && !id.IsZero() && (s.ReceivedUUID == id || s.UUID == id) {
+			all = append(all, s)
+		}
+	}
+	rank := func(s btrfs.Subvolume) int {
+		rank := 0
+		if !v.within.Holds(s) {
+			rank += 2
+		}
+		if s.ReceivedUUID != id {
+			rank++
+		}
+		return rank
+	}
+	slices.SortStableFunc(all, func(a, b btrfs.Subvolume) int { return rank(a) - rank(b) })
+	return all
+}
+
+// openCandidate opens s by its name if it is in the directory, else by its id.
+func (v *subvolumes) openCandidate(s btrfs.Subvolume) (fd int, err error) {
+	if v.within.Holds(s) {
+		fd, err = openSubvolume(v.dir, s.Name)
+	} else {
+		fd, err = openByID(v.dir, s.ID)
+	}
+	if err != nil {
+		return -1, err
+	}
+	// It may have been renamed, deleted or made writable since it was listed.
+	now, err := btrfs.Info(fdPath(fd))
+	if err == nil && (now.UUID != s.UUID || !now.ReadOnly) {
+		err = errNoSubvolume
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, errnoOf(err)
+	}
+	return fd, nil
+}
+
+// openByID opens the root of a subvolume wherever it is, also where no mount shows it, by the file handle that btrfs would give for it:
+// FILEID_BTRFS_WITHOUT_PARENT with inode, subvolume id and generation, of which 0 stands for any.
+func openByID(beside int, id uint64) (int, error) {
+	const fileidBtrfsWithoutParent = 0x4d
+	handle := binary.NativeEndian.AppendUint64(nil, rootInode)
+	handle = binary.NativeEndian.AppendUint64(handle, id)
+	handle = binary.NativeEndian.AppendUint32(handle, 0)
+	fd, err := unix.OpenByHandleAt(beside, unix.NewFileHandle(fileidBtrfsWithoutParent, handle), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("open subvolume %d by its file handle: %w", id, err)
+	}
+	return fd, nil
+}

@@ -1,0 +1,113 @@
+// Command bench measures btrkeep side by side with btrbk, and with a bare btrfs send | btrfs receive, on the same loop disks in one run.
+//
+//	go run ./internal/bench [-short] [-runs N] [-only WHAT] [-memory] [-json FILE] [-btrkeep FILE]
+//
+// It needs root, installs what is missing, and leaves nothing behind, however it ends: see testdisk.Isolate.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/btrkeep/btrkeep/internal/testdisk"
+)
+
+func main() {
+	testdisk.Isolate()
+	o := options{log: os.Stderr}
+	flag.BoolVar(&o.short, "short", false, "a small version of everything, once, to see that it works")
+	flag.IntVar(&o.runs, "runs", 5, "measured runs of each")
+	flag.StringVar(&o.only, "only", "", "nochange or transfer")
+	flag.BoolVar(&o.memory, "memory", false, "disks in memory: what the programs cost, without the machine's disk")
+	flag.StringVar(&o.btrkeep, "btrkeep", "", "the btrkeep to measure, instead of that of this source tree")
+	file := flag.String("json", "", "write every single measurement to this file, too")
+	flag.Parse()
+
+	t := &command{}
+	defer t.cleanup()
+	r := measure(t, o)
+	if err := r.print(os.Stdout); err != nil {
+		t.Fatal(err)
+	}
+	if *file != "" {
+		text, err := json.MarshalIndent(r, "", "  ")
+		must(t, err)
+		must(t, os.WriteFile(*file, append(text, '\n'), 0o644))
+	}
+}
+
+type options struct {
+	short   bool
+	runs    int
+	only    string
+	memory  bool
+	btrkeep string // program; "" is built
+	log     io.Writer
+}
+
+// bench is one measurement of everything.
+type bench struct {
+	options
+	t      testing.TB
+	report report
+}
+
+func measure(t testing.TB, o options) *report {
+	if o.short {
+		o.runs = 1
+	}
+	b := &bench{options: o, t: t}
+	b.programs()
+	b.describe()
+	if o.only != "transfer" {
+		b.noChangeRuns()
+	}
+	if o.only != "nochange" {
+		b.transfers()
+	}
+	b.report.LoadLast = load()
+	return &b.report
+}
+
+// programs installs btrbk and what else is missing, and builds btrkeep, as `make build` does.
+func (b *bench) programs() {
+	// Cron and some users have a $PATH without these.
+	must(b.t, os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin"))
+	root := moduleRoot(b.t)
+	install := exec.Command(filepath.Join(root, "tools/install-deps.sh"), "mkfs.btrfs=btrfs-progs", "bash=bash", "strace=strace", "btrbk=btrbk")
+	install.Stdout, install.Stderr = b.log, b.log
+	must(b.t, install.Run())
+	if b.btrkeep != "" {
+		return
+	}
+	b.btrkeep = filepath.Join(b.t.TempDir(), "btrkeep")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s", "-o", b.btrkeep, "./cmd/btrkeep")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.t.Fatalf("build btrkeep: %v\n%s", err, out)
+	}
+}
+
+func moduleRoot(t testing.TB) string {
+	dir, err := os.Getwd()
+	must(t, err)
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+	}
+	t.Fatal("the working directory is not inside btrkeep's source tree")
+	return ""
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

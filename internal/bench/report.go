@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// report is all that was measured.
+type report struct {
+	Machine   string `json:"machine"`
+	Disks     string `json:"disks"`
+	LoadFirst string `json:"load_first"` // averages before and after: what else the machine did
+	LoadLast  string `json:"load_last"`
+	Runs      int    `json:"runs"`
+	NoChange  []row  `json:"no_change"`
+	Transfers []row  `json:"transfers"`
+}
+
+// row is one thing that was measured; btrkeep's result is the first.
+type row struct {
+	Title   string   `json:"title"`
+	Bytes   int64    `json:"bytes,omitempty"` // transferred
+	Results []result `json:"results"`
+}
+
+func (r *report) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "%s\n%s\nload %s before, %s after; medians of %d alternating runs\n", r.Machine, r.Disks, r.LoadFirst, r.LoadLast, r.Runs)
+	if len(r.NoChange) > 0 {
+		fmt.Fprintf(w, "\nA run in which no file has changed. CPU is user and system time, children included; programs are those started, itself included.\nThe aim: btrbk takes at least 10 times the wall time and 20 times the CPU of btrkeep.\n\n")
+		fmt.Fprintf(w, "\tbtrkeep\tCPU\tprograms\tbtrbk\tCPU\tprograms\twall ×\tCPU ×\t\n")
+	}
+	for _, row := range r.NoChange {
+		a, b := row.Results[0], row.Results[1]
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%d\t%.1f\t%.1f\t\n", row.Title, ms(a.wall()), ms(a.cpu()), a.Programs, ms(b.wall()), ms(b.cpu()), b.Programs,
+			ratio(b.wall(), a.wall()), ratio(b.cpu(), a.cpu()))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if len(r.Transfers) > 0 {
+		fmt.Fprintf(w, "\nA full transfer, from cold caches until the data is on the disk. btrkeep is its whole run: start, snapshot, transfer, sync, prune, records.\nThe pipe is btrfs send | btrfs receive; sync -f, of a snapshot made beforehand. The aim: it takes at least as long as btrkeep.\n\n")
+		fmt.Fprintf(w, "\tbtrkeep\tCPU\tMB/s\tpipe\tCPU\tMB/s\twall ×\tCPU ×\twall × with its snapshot\t\n")
+	}
+	for _, row := range r.Transfers {
+		a := row.Results[0]
+		for _, b := range row.Results[1:] {
+			title := row.Title
+			if b.Name != "pipe" {
+				title = "the same, " + b.Name
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%.0f\t%s\t%s\t%.0f\t%.2f\t%.2f\t%.2f\t\n", title, ms(a.wall()), ms(a.cpu()), rate(row.Bytes, a.wall()), ms(b.wall()), ms(b.cpu()), rate(row.Bytes, b.wall()),
+				ratio(b.wall(), a.wall()), ratio(b.cpu(), a.cpu()), ratio(b.wallWithSnapshot(), a.wall()))
+		}
+	}
+	return w.Flush()
+}
+
+func ms(d time.Duration) string {
+	if d < 10*time.Millisecond {
+		return fmt.Sprintf("%.1f ms", d.Seconds()*1e3)
+	}
+	return fmt.Sprintf("%.0f ms", d.Seconds()*1e3)
+}
+
+func ratio(a, b time.Duration) float64 { return a.Seconds() / max(b, time.Microsecond).Seconds() }
+
+func rate(bytes int64, d time.Duration) float64 { return float64(bytes) / 1e6 / d.Seconds() }
+
+// describe tells what it was measured on.
+func (b *bench) describe() {
+	var u unix.Utsname
+	_ = unix.Uname(&u)
+	cpu := "unknown"
+	info, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(info)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
+			cpu = strings.TrimSpace(value)
+			break
+		}
+	}
+	b.report.Machine = fmt.Sprintf("Linux %s, %d × %s, %s, %s, %s", unix.ByteSliceToString(u.Release[:]), runtime.NumCPU(), cpu,
+		version("btrfs", "--version"), version("btrbk", "--version"), version(b.btrkeep, "version"))
+	b.report.Disks = "disks: loop devices on files in " + os.TempDir()
+	if b.memory {
+		b.report.Disks = "disks: loop devices on files in memory"
+	}
+	b.report.LoadFirst, b.report.Runs = load(), b.runs
+}
+
+// version gives the first line of what a program says of itself.
+func version(argv ...string) string {
+	out, err := exec.Command(argv[0], argv[1:]...).Output()
+	if err != nil {
+		return argv[0] + " of unknown version"
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return line
+}
+
+// load is that of the last minute.
+func load() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	first, _, _ := strings.Cut(string(text), " ")
+	return first
+}
+
+func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.log, "bench: "+format+"\n", args...) }
