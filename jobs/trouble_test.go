@@ -120,7 +120,7 @@ func TestTroubleAtOneDestination(t *testing.T) {
 			w.write("b", "2")
 			r := w.run()
 			tr := transfer(t, r, "d1")
-			if tr.Result != tt.result || !strings.Contains(tr.Error, tt.says) {
+			if tr.Result != tt.result || !strings.Contains(strings.ToLower(tr.Error), strings.ToLower(tt.says)) {
 				t.Errorf("transfer: %+v\nwant %s with %q", tr, tt.result, tt.says)
 			}
 			if r.Result != jobs.ResultPartial {

@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -38,7 +39,7 @@ func newWorld(t *testing.T, n int) *world {
 	w := &world{t: t, src: testdisk.New(t, testdisk.Options{Size: 512 << 20, MountOptions: "noatime"}), now: time.Date(2026, 11, 23, 11, 56, 0, 0, time.UTC), boot: time.Hour}
 	must(t, btrfs.Create(w.src.Path, "home"))
 	state := t.TempDir()
-	w.cfg = &config.Config{Timezone: time.UTC, Parallel: 2, StateDir: filepath.Join(state, "state"), RuntimeDir: filepath.Join(state, "run"), Receiver: config.ReceiverProgs}
+	w.cfg = &config.Config{Timezone: time.UTC, Parallel: 2, StateDir: filepath.Join(state, "state"), RuntimeDir: filepath.Join(state, "run"), Receiver: config.Receiver(cmp.Or(os.Getenv("BTRKEEP_TEST_RECEIVER"), string(config.ReceiverProgs)))}
 	source := filepath.Join(w.src.Path, "home")
 	w.job = config.Job{Name: "home", Source: source, SnapshotDir: filepath.Join(source, config.DefaultSnapshotDir), CatchUp: true}
 	for i := range n {
@@ -51,7 +52,10 @@ func newWorld(t *testing.T, n int) *world {
 }
 
 func (w *world) newRunner() *jobs.Runner {
-	receiver := func(priority int) local.Receiver { return btrfs.Progs{IOPriority: priority} }
+	var receiver local.Receiver = local.Progs{}
+	if w.cfg.Receiver == config.ReceiverNative {
+		receiver = local.Native{}
+	}
 	return &jobs.Runner{
 		Config: w.cfg, Log: slog.New(slog.NewTextHandler(&w.log, nil)), Slots: &jobs.Slots{},
 		Open: local.Opener{Zone: time.UTC, Receiver: receiver}.Open,

@@ -23,7 +23,7 @@ source = "$SRC/home"
 keep   = { last = 3 }
 [jobs.home.destinations.disk]
 url        = "$DST1/home"
-rate_limit = "8M"
+rate_limit = "12M"
 `
 
 // kills is how many runs are killed.
@@ -204,4 +204,3 @@ func (v *victim) recover() {
 		v.t.Errorf("history: %+v", last)
 	}
 }
-

@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/daemon/journal"
 	"github.com/btrkeep/btrkeep/jobs"
@@ -156,7 +155,10 @@ func indexJob(cfg *config.Config, name string) int {
 
 // runner makes what executes jobs of cfg.
 func (a *app) runner(cfg *config.Config, log *slog.Logger, slots *jobs.Slots, progress func(jobs.Progress)) *jobs.Runner {
-	receiver := func(priority int) local.Receiver { return btrfs.Progs{IOPriority: priority} }
+	var receiver local.Receiver = local.Progs{}
+	if cfg.Receiver == config.ReceiverNative {
+		receiver = local.Native{}
+	}
 	return &jobs.Runner{
 		Config: cfg, Log: log, Slots: slots, Progress: progress,
 		Open: local.Opener{Zone: cfg.Timezone, Receiver: receiver}.Open,

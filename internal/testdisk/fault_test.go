@@ -183,10 +183,10 @@ func TestYank(t *testing.T) {
 	if err := writeSynced(file, "y"); err == nil {
 		t.Error("a synced write succeeds without a disk")
 	}
-	image := d.Image
+	backing := backingFile(d.Device)
 	d.Close()
-	if device := attached(t, image); device != "" {
-		t.Errorf("still attached: %s", device)
+	if backing == "" || backingFile(d.Device) == backing {
+		t.Errorf("%s is still attached to %q", d.Device, backing)
 	}
 }
 

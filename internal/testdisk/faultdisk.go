@@ -44,15 +44,12 @@ func NewFaulty(t testing.TB, o Options) *FaultDisk {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	file, err := faultfile.Start(image, dir)
+	// The first process of the process namespace sees no disk of the tests.
+	file, err := faultfile.Start(image, dir, "/proc/1/ns/mnt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := file.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(file.Close)
 	d := &FaultDisk{openImage(t, file.Path, o), file}
 	t.Cleanup(d.Close)
 	d.Mount(o.MountOptions)

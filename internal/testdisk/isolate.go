@@ -42,7 +42,9 @@ func Isolate() {
 		if err := enter(scratch); err != nil {
 			exit(2, err)
 		}
-		exit(run(os.Environ(), &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}))
+		// Disks are mounted in a third mount namespace, so that the servers of
+		// faulty ones can live without those mounts: see NewFaulty.
+		exit(run(os.Environ(), &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}))
 	}
 	if os.Geteuid() == 0 && memoryDir() == "" {
 		exit(supervise())
@@ -77,6 +79,9 @@ func supervise() (int, error) {
 
 // enter furnishes the namespaces that the process was born into.
 func enter(scratch string) error {
+	if err := dropLoops(scratch); err != nil {
+		return err
+	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
@@ -90,18 +95,37 @@ func enter(scratch string) error {
 	return os.Setenv("TMPDIR", scratch)
 }
 
+// dropLoops unmounts the file systems on loop devices that the namespace got as
+// a copy, except those that lie under what is used here. Others unmount theirs
+// while the tests run, and would wonder why the device stays busy.
+func dropLoops(scratch string) error {
+	mounts, err := mountTable()
+	if err != nil {
+		return err
+	}
+	work, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		if !strings.HasPrefix(m.source, "/dev/loop") || below(scratch, m.point) || below(work, m.point) || below(os.Args[0], m.point) {
+			continue
+		}
+		// Gone with one that it lay below, perhaps.
+		_ = unix.Unmount(m.point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	}
+	return nil
+}
+
 // memoryDir returns the private tmpfs, or "" outside the namespaces.
 func memoryDir() string {
-	table, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := mountTable()
 	if err != nil {
 		return ""
 	}
-	for line := range strings.Lines(string(table)) {
-		// 36 35 98:0 /root /mountpoint opts shared:1 - fstype source superopts
-		before, after, _ := strings.Cut(line, " - ")
-		point, rest := strings.Fields(before), strings.Fields(after)
-		if len(point) > 4 && len(rest) > 1 && rest[1] == memorySource {
-			return point[4]
+	for _, m := range mounts {
+		if m.source == memorySource {
+			return m.point
 		}
 	}
 	return ""

@@ -40,7 +40,11 @@ func TestIsolateLeavesNothing(t *testing.T) {
 		"all killed":         {"hold", kill(true, unix.SIGKILL), -1},
 		"interrupted":        {"hold", kill(false, unix.SIGINT), 128 + 2},
 		"group interrupted":  {"hold", kill(true, unix.SIGINT), 128 + 2},
-		"supervisor stopped": {"hold", kill(false, unix.SIGTERM), 128 + 15},
+		"terminated":         {"hold", kill(false, unix.SIGTERM), 128 + 15},
+		"faulty, timeout":    {"faulty", end, 2},
+		"faulty, killed":     {"faulty", kill(false, unix.SIGKILL), -1},
+		"faulty, all killed": {"faulty", kill(true, unix.SIGKILL), -1},
+		"hung, killed":       {"hung", kill(false, unix.SIGKILL), -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			scratch := t.TempDir()
@@ -103,6 +107,9 @@ func TestHold(t *testing.T) {
 	if mode == "" {
 		return // not a test of its own
 	}
+	if mode == "faulty" || mode == "hung" {
+		holdFaulty(t, mode)
+	}
 	d := testdisk.New(t, testdisk.Options{})
 	os.Stdout.WriteString("made " + d.Image + "\n")
 	switch mode {
@@ -125,6 +132,19 @@ func TestHold(t *testing.T) {
 	default:
 		time.Sleep(time.Hour)
 	}
+}
+
+// holdFaulty has a faulty disk written to.
+func holdFaulty(t *testing.T, mode string) {
+	d := testdisk.NewFaulty(t, testdisk.Options{})
+	acknowledged, _ := load(t, d.Path)
+	waitFor(t, acknowledged, 3)
+	if mode == "hung" {
+		d.Hang()
+		time.Sleep(100 * time.Millisecond) // until somebody waits for it
+	}
+	os.Stdout.WriteString("made " + backingFile(d.Device) + "\nholds it\n")
+	time.Sleep(time.Hour)
 }
 
 // running tells whether a process has the word among its arguments.

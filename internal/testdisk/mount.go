@@ -3,7 +3,6 @@ package testdisk
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,20 +98,45 @@ func holders(path string) string {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, link := range append(links, fds...) {
 		target, err := os.Readlink(link)
-		if err == nil && (target == path || strings.HasPrefix(target, path+"/")) {
+		if err == nil && below(target, path) {
 			found = append(found, link+" -> "+target)
 		}
 	}
-	table, _ := os.ReadFile("/proc/self/mounts")
-	for line := range strings.Lines(string(table)) {
-		if strings.Contains(line, " "+path+"/") {
-			found = append(found, "mount "+strings.TrimSpace(line))
+	mounts, _ := mountTable()
+	for _, m := range mounts {
+		if m.point != path && below(m.point, path) {
+			found = append(found, "mount on "+m.point)
 		}
 	}
 	if found == nil {
-		return fs.ErrNotExist.Error()
+		return "nobody any more"
 	}
 	return strings.Join(found, ", ")
+}
+
+// below tells whether path is directory, or lies in it.
+func below(path, directory string) bool {
+	return path == directory || strings.HasPrefix(path, strings.TrimSuffix(directory, "/")+"/")
+}
+
+// mountEntry is a line of the mount table.
+type mountEntry struct{ source, point string }
+
+// mountTable returns what is mounted in this namespace, in the order of mounting.
+func mountTable() ([]mountEntry, error) {
+	table, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return nil, err
+	}
+	// See getmntent(3).
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	var mounts []mountEntry
+	for line := range strings.Lines(string(table)) {
+		if fields := strings.Fields(line); len(fields) > 1 {
+			mounts = append(mounts, mountEntry{unescape.Replace(fields[0]), unescape.Replace(fields[1])})
+		}
+	}
+	return mounts, nil
 }
 
 // parseOptions splits the options of mount -o into those that mount(2) wants as

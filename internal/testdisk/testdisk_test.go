@@ -2,6 +2,7 @@ package testdisk_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -70,6 +71,31 @@ func TestDiskUnmountAndMount(t *testing.T) {
 	testdisk.MountImage(t, image)
 }
 
+// A copy of somebody else's mount would keep his device busy.
+func TestIsolatedFromOtherLoops(t *testing.T) {
+	d := testdisk.New(t, testdisk.Options{})
+	// Outside again, as in TestIsolateLeavesNothing, and in as a new run.
+	memory := filepath.Join(filepath.Dir(testdisk.New(t, testdisk.Options{InMemory: true}).Image), "..")
+	cmd := exec.Command("unshare", "--mount", "sh", "-c", `umount -l "$0" && exec "$@"`, memory,
+		os.Args[0], "-test.run=^TestPrintMounts$")
+	cmd.Env = append(os.Environ(), "TESTDISK_PRINT=1")
+	out, err := cmd.CombinedOutput()
+	ok(t, err)
+	if !strings.Contains(string(out), "/proc") || strings.Contains(string(out), d.Path) {
+		t.Errorf("%s is among the mounts of another test run:\n%s", d.Path, out)
+	}
+}
+
+// TestPrintMounts is what TestIsolatedFromOtherLoops runs.
+func TestPrintMounts(t *testing.T) {
+	if os.Getenv("TESTDISK_PRINT") == "" {
+		return // not a test of its own
+	}
+	table, err := os.ReadFile("/proc/self/mounts")
+	ok(t, err)
+	os.Stdout.Write(table)
+}
+
 // More disks than the kernel has loop devices at first, all at once.
 func TestDisksInParallel(t *testing.T) {
 	var wg sync.WaitGroup
@@ -96,16 +122,20 @@ func mountLine(t *testing.T, path string) string {
 // attached returns the loop device whose backing file is image.
 func attached(t *testing.T, image string) string {
 	t.Helper()
-	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		if backing, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(backing)) == image {
-			return file
+	devices, err := filepath.Glob("/dev/loop[0-9]*")
+	ok(t, err)
+	for _, device := range devices {
+		if backingFile(device) == image {
+			return device
 		}
 	}
 	return ""
+}
+
+// backingFile is empty for a device that is not attached.
+func backingFile(device string) string {
+	b, _ := os.ReadFile(filepath.Join("/sys/block", filepath.Base(device), "loop/backing_file"))
+	return strings.TrimSpace(string(b))
 }
 
 func errString(err error) string {

@@ -20,16 +20,20 @@ import (
 // lockFile is the lock of a destination directory; it stays there for ever.
 const lockFile = ".btrkeep.lock"
 
-// Receiver turns streams into subvolumes and says which protocol it takes.
+// Receiver turns streams into subvolumes.
 type Receiver interface {
-	btrfs.Receiver
+	// Receive applies in.Stream and leaves it in dir as name, read-only and with its received UUID, only if the stream was
+	// whole and in.Confirm agreed. It does not sync. On error a writable leftover of that name may remain.
+	Receive(ctx context.Context, dir, name string, in jobs.Incoming) error
+
+	// StreamVersion is the newest send protocol that it takes.
 	StreamVersion(ctx context.Context) (int, error)
 }
 
 // Opener opens local destinations; it is the jobs.Opener of this package with what all destinations share.
 type Opener struct {
 	Zone     *time.Location
-	Receiver func(ioPriority int) Receiver
+	Receiver Receiver
 }
 
 // Dir is an open destination directory.
@@ -145,7 +149,7 @@ func (d *Dir) StreamVersion(ctx context.Context) (int, error) {
 	if d.version != 0 {
 		return d.version, nil
 	}
-	v, err := d.opener.Receiver(0).StreamVersion(ctx)
+	v, err := d.opener.Receiver.StreamVersion(ctx)
 	d.version = v
 	return v, err
 }

@@ -7,18 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/btrkeep/btrkeep/btrfs"
-	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 	"github.com/btrkeep/btrkeep/jobs"
 	"github.com/btrkeep/btrkeep/jobs/catalog"
 )
-
-// pipeSize lets sender and receiver work side by side; with the kernel's default of 64 KiB they wait for each other.
-const pipeSize = 1 << 20
 
 // Receive receives under a hidden name, writes everything to the disk, checks, enters the catalog, renames, and commits: at its final name a backup is complete
 // and survives a power cut. `btrfs receive` that exits 0 alone has stored nothing yet.
@@ -75,8 +68,7 @@ func (d *Dir) receive(ctx context.Context, in jobs.Incoming, hidden string) (btr
 		return btrfs.Subvolume{}, err
 	}
 	defer barrier.Close()
-	sum, err := d.pipe(ctx, in, hidden)
-	if err != nil {
+	if err := d.opener.Receiver.Receive(ctx, d.path, hidden, in); err != nil {
 		return btrfs.Subvolume{}, fmt.Errorf("receive into %s: %w", d.path, err)
 	}
 	// Its error is the only sign of a disk that took the data and lost it, told once to each barrier that was open by then.
@@ -87,9 +79,7 @@ func (d *Dir) receive(ctx context.Context, in jobs.Incoming, hidden string) (btr
 	switch {
 	case err != nil:
 		return made, fmt.Errorf("look at what was received: %w", err)
-	case !sum.Ended:
-		return made, fmt.Errorf("the stream had no end")
-	case sum.UUID != in.UUID || made.ReceivedUUID != in.UUID:
+	case made.ReceivedUUID != in.UUID:
 		return made, fmt.Errorf("received %s, the snapshot is %s", made.ReceivedUUID, in.UUID)
 	case made.Stransid != in.Ctransid:
 		return made, fmt.Errorf("received the state of transaction %d, the snapshot is of %d", made.Stransid, in.Ctransid)
@@ -98,30 +88,6 @@ func (d *Dir) receive(ctx context.Context, in jobs.Incoming, hidden string) (btr
 	}
 	made.Name = hidden
 	return made, nil
-}
-
-// pipe runs stream → tap → receiver.
-func (d *Dir) pipe(ctx context.Context, in jobs.Incoming, hidden string) (sendstream.Summary, error) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return sendstream.Summary{}, err
-	}
-	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, pipeSize) // smaller is slower, not wrong
-	received := make(chan error, 1)
-	go func() {
-		err := d.opener.Receiver(in.IOPriority).Receive(ctx, d.path, hidden, r)
-		_ = r.Close() // the tap must not go on writing to nobody
-		received <- err
-	}()
-	tap := sendstream.Tap{Name: hidden, Confirm: in.Confirm, Progress: in.Progress}
-	sum, tapErr := tap.Copy(ctx, w, in.Stream)
-	_ = w.Close()
-	err = <-received
-	// The receiver that ended early is why the tap could not write; the tap that refused the stream is why the receiver saw no end.
-	if tapErr != nil && (err == nil || !errors.Is(tapErr, syscall.EPIPE)) {
-		return sum, tapErr
-	}
-	return sum, err
 }
 
 // drop deletes what a failed receive left, if anything.

@@ -6,15 +6,12 @@
 package faultfile
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/rpc"
 	"os"
 	"os/exec"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -41,19 +38,22 @@ func Main() {
 type File struct {
 	Path string // of the file that fails
 
-	dir    string // the mount point
 	server *exec.Cmd
 	client *rpc.Client
 }
 
-// Start serves the image in the directory dir, which must be empty. Beside the
-// image it makes a second one for what is durable.
-func Start(image, dir string) (*File, error) {
+// Start serves the image from inside the mount namespace, mounted on dir there.
+// Beside the image it makes a second one for what is durable.
+//
+// In that namespace nothing may be mounted that lies on the served file. When a
+// process dies, the kernel unmounts what it alone held before it closes the
+// process's files: a dying server would wait for itself, forever.
+func Start(image, dir, namespace string) (*File, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	f := &File{Path: filepath.Join(dir, name), dir: dir, server: exec.Command(exe)}
+	f := &File{server: exec.Command("nsenter", "--mount="+namespace, "--", exe)}
 	f.server.Env = append(os.Environ(), imageEnv+"="+image, mountEnv+"="+dir)
 	f.server.Stderr = os.Stderr
 	stdin, err := f.server.StdinPipe()
@@ -67,26 +67,23 @@ func Start(image, dir string) (*File, error) {
 	if err := f.server.Start(); err != nil {
 		return nil, err
 	}
+	f.Path = fmt.Sprintf("/proc/%d/root%s", f.server.Process.Pid, filepath.Join(dir, name))
 	f.client = rpc.NewClient(struct {
 		io.Reader
 		io.WriteCloser
 	}{stdout, stdin})
 	if err := f.call("Ready", Nothing{}, &Nothing{}); err != nil {
-		return nil, errors.Join(err, f.Close())
+		f.Close()
+		return nil, err
 	}
 	return f, nil
 }
 
 // Close ends the server. Nothing may use the file any more.
-func (f *File) Close() error {
+func (f *File) Close() {
 	// The server ends when its stdin does; one that was killed has ended.
 	_ = f.client.Close()
 	_ = f.server.Wait()
-	// EINVAL: the server has unmounted it.
-	if err := unix.Unmount(f.dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("unmount %s: %w", f.dir, err)
-	}
-	return nil
 }
 
 // Kill ends the server like a disk that is pulled: every request fails from
