@@ -124,6 +124,16 @@ func (a *app) load() (*config.Config, error) {
 	return cfg, nil
 }
 
+// selected reads the configuration and picks the named jobs of it.
+func (a *app) selected(names []string) (*config.Config, []config.Job, error) {
+	cfg, err := a.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := pick(cfg, names)
+	return cfg, list, err
+}
+
 // pick gives the named jobs, or all.
 func pick(cfg *config.Config, names []string) ([]config.Job, error) {
 	if len(names) == 0 {

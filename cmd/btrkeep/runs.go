@@ -23,11 +23,7 @@ if one runs with this configuration, else here.
 
 Exit status: 0 done; 1 a run failed; 2 usage or configuration; 75 not now.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := a.load()
-			if err != nil {
-				return err
-			}
-			list, err := pick(cfg, args)
+			cfg, list, err := a.selected(args)
 			if err != nil {
 				return err
 			}
@@ -87,11 +83,7 @@ func (a *app) pruneCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "prune [JOB…]", Short: "delete what the policies no longer keep, and nothing else of a run",
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := a.load()
-			if err != nil {
-				return err
-			}
-			list, err := pick(cfg, args)
+			cfg, list, err := a.selected(args)
 			if err != nil {
 				return err
 			}

@@ -19,11 +19,7 @@ func (a *app) view(use, short, long string, args cobra.PositionalArgs, show func
 	c := &cobra.Command{
 		Use: use, Short: short, Long: long, Args: args,
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := a.load()
-			if err != nil {
-				return err
-			}
-			list, err := pick(cfg, args)
+			cfg, list, err := a.selected(args)
 			if err != nil {
 				return err
 			}
