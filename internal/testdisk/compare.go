@@ -1,14 +1,8 @@
 package testdisk
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
-	"io/fs"
-	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -92,7 +86,7 @@ func (c *comparison) entries(a, b entry, path string) error {
 	if (fa.mode^fb.mode)&unix.S_IFMT != 0 {
 		return nil
 	}
-	if !fa.isDir() && (fa.links > 1 || fb.links > 1) {
+	if !fa.isDir() && (fa.linked || fb.linked) {
 		seen := c.bToA[fb.inode] == fa.inode && c.aToB[fa.inode] == fb.inode
 		if !seen && (c.bToA[fb.inode] != 0 || c.aToB[fa.inode] != 0) {
 			if err := c.differ(path, "hard links: it shares its inode with other names"); err != nil {
@@ -167,112 +161,5 @@ func (c *comparison) files(a, b entry, path string, size int64) error {
 			return err
 		}
 	}
-	return nil
-}
-
-func openTree(path string) (*os.File, error) {
-	return os.OpenFile(path, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-}
-
-// list opens a directory and returns its sorted names, without subvolumes.
-func list(e entry) (*os.File, []string, error) {
-	dir, err := e.open(unix.O_DIRECTORY)
-	if err != nil {
-		return nil, nil, err
-	}
-	names, err := dir.Readdirnames(-1)
-	if err == nil {
-		slices.Sort(names)
-		names, err = withoutSubvolumes(dir, names)
-	}
-	if err != nil {
-		dir.Close()
-		return nil, nil, err
-	}
-	return dir, names, nil
-}
-
-func withoutSubvolumes(dir *os.File, names []string) ([]string, error) {
-	var st, self unix.Stat_t
-	if err := unix.Fstat(int(dir.Fd()), &self); err != nil {
-		return nil, &fs.PathError{Op: "stat", Path: dir.Name(), Err: err}
-	}
-	kept := names[:0]
-	for _, name := range names {
-		if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return nil, &fs.PathError{Op: "stat", Path: dir.Name() + "/" + name, Err: err}
-		}
-		f := facts{mode: st.Mode, inode: st.Ino, device: st.Dev}
-		if !f.isSubvolume(self.Dev) {
-			kept = append(kept, name)
-		}
-	}
-	return kept, nil
-}
-
-// Digest returns one hash over everything that [CompareExact] sees, to compare
-// a tree with itself at another time.
-func Digest(dir string) (string, error) {
-	root, err := openTree(dir)
-	if err != nil {
-		return "", err
-	}
-	defer root.Close()
-	d := digest{hash: sha256.New(), seen: map[uint64]int{}}
-	if err := d.entry(entry{root, "."}); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(d.hash.Sum(nil)), nil
-}
-
-type digest struct {
-	hash    hash.Hash
-	seen    map[uint64]int // files with several names, numbered in the order of their first
-	content content
-}
-
-func (d *digest) entry(e entry) error {
-	f, err := e.facts()
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(d.hash, "%q %s\n", e.name, f)
-	if !f.isDir() && f.links > 1 {
-		number, seen := d.seen[f.inode]
-		if !seen {
-			number = len(d.seen)
-			d.seen[f.inode] = number
-		}
-		fmt.Fprintf(d.hash, "same as %d\n", number)
-		if seen {
-			return nil
-		}
-	}
-	switch {
-	case f.isDir():
-		return d.dir(e)
-	case f.mode&unix.S_IFMT == unix.S_IFREG:
-		file, err := e.open(0)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		return d.content.digest(d.hash, file, f.size)
-	}
-	return nil
-}
-
-func (d *digest) dir(e entry) error {
-	dir, names, err := list(e)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	for _, name := range names {
-		if err := d.entry(entry{dir, name}); err != nil {
-			return err
-		}
-	}
-	fmt.Fprintln(d.hash, "end")
 	return nil
 }

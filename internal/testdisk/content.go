@@ -117,7 +117,9 @@ func (c *content) digest(w io.Writer, f *os.File, size int64) error {
 			if err := readFull(f, c.a[:n], start); err != nil {
 				return err
 			}
-			w.Write(c.a[:n])
+			if _, err := w.Write(c.a[:n]); err != nil {
+				return err
+			}
 			start += n
 		}
 		offset = end

@@ -13,7 +13,7 @@ import (
 // facts is what a backup must carry of a file besides its content.
 type facts struct {
 	inode, device uint64
-	links         uint64
+	linked        bool   // it has more than one name
 	mode          uint32 // type and permissions
 	uid, gid      uint32
 	size          int64 // of regular files; a directory's depends on what is nested in it
@@ -52,7 +52,7 @@ func (e entry) facts() (facts, error) {
 		return facts{}, &fs.PathError{Op: "stat", Path: e.path(), Err: err}
 	}
 	f := facts{
-		inode: st.Ino, device: st.Dev, links: uint64(st.Nlink),
+		inode: st.Ino, device: st.Dev, linked: st.Nlink > 1,
 		mode: st.Mode, uid: st.Uid, gid: st.Gid, mtime: st.Mtim,
 	}
 	var err error

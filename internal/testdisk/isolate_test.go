@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"github.com/btrkeep/btrkeep/internal/testdisk"
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
 // However a test run ends, no loop device, mount, process or file of it stays.
 func TestIsolateLeavesNothing(t *testing.T) {
-	memory := filepath.Join(filepath.Dir(testdisk.New(t, testdisk.Options{InMemory: true}).Image), "..")
 	kill := func(group bool, signal unix.Signal) func(*testing.T, int) {
 		return func(t *testing.T, pid int) {
 			if group {
@@ -47,11 +47,14 @@ func TestIsolateLeavesNothing(t *testing.T) {
 		"hung, killed":       {"hung", kill(false, unix.SIGKILL), -1},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			scratch := t.TempDir()
-			// A fresh run, as go test would start it: outside, by the tmpfs that is missing.
-			cmd := exec.Command("unshare", "--mount", "sh", "-c", `umount -l "$0" && exec "$@"`, memory,
-				os.Args[0], "-test.run=^TestHold$", "-test.v", "-test.timeout=2s")
-			cmd.Env = append(os.Environ(), "TESTDISK_HOLD="+tc.mode, "TMPDIR="+scratch)
+			timeout := "-test.timeout=1m"
+			if strings.Contains(name, "timeout") {
+				timeout = "-test.timeout=4s"
+			}
+			cmd := freshRun(t, scratch, "-test.run=^TestHold$", timeout)
+			cmd.Env = append(cmd.Env, "TESTDISK_HOLD="+tc.mode)
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 			out, err := cmd.StdoutPipe()
 			ok(t, err)
@@ -82,6 +85,38 @@ func TestIsolateLeavesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a killed run left is removed by a later one, that of a living one is not.
+func TestIsolateRemovesStale(t *testing.T) {
+	scratch := t.TempDir()
+	stale, young, alive := mkdir(t, scratch, "btrkeep-test.1"), mkdir(t, scratch, "btrkeep-test.2"), mkdir(t, scratch, "btrkeep-test.3")
+	ok(t, os.WriteFile(filepath.Join(stale, "disk.img"), []byte("x"), 0o600))
+	for _, dir := range []string{stale, alive} {
+		ok(t, os.Chtimes(dir, time.Time{}, time.Now().Add(-time.Hour)))
+	}
+	lock, err := os.Open(alive)
+	ok(t, err)
+	defer lock.Close()
+	ok(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
+	if out, err := freshRun(t, scratch, "-test.run=^TestHold$").CombinedOutput(); err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	left, err := filepath.Glob(filepath.Join(scratch, "*"))
+	ok(t, err)
+	if diff := cmp.Diff([]string{young, alive}, left); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}
+
+// freshRun runs this test binary as go test would: the tmpfs by which it would
+// know that it is isolated is missing.
+func freshRun(t *testing.T, scratch string, args ...string) *exec.Cmd {
+	t.Helper()
+	memory := filepath.Join(filepath.Dir(testdisk.New(t, testdisk.Options{InMemory: true}).Image), "..")
+	cmd := exec.Command("unshare", append([]string{"--mount", "sh", "-c", `umount -l "$0" && exec "$@"`, memory, os.Args[0]}, args...)...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+scratch)
+	return cmd
 }
 
 // Without root a test is skipped, with the reason, and not isolated.
@@ -162,11 +197,11 @@ func running(t *testing.T, word string) bool {
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for range 500 {
+	for range 1500 {
 		if is() {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("not after 5 s: %s", what)
+	t.Fatalf("not after 15 s: %s", what)
 }

@@ -2,7 +2,6 @@ package testdisk_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -29,7 +28,7 @@ func TestDiskFormats(t *testing.T) {
 			if err := unix.Statfs(d.Path, &st); err != nil {
 				t.Fatal(err)
 			}
-			if int64(st.Type) != tc.magic {
+			if st.Type != tc.magic {
 				t.Errorf("file system type = %#x, want %#x", st.Type, tc.magic)
 			}
 			for _, option := range strings.Split(tc.options.MountOptions, ",") {
@@ -74,11 +73,8 @@ func TestDiskUnmountAndMount(t *testing.T) {
 // A copy of somebody else's mount would keep his device busy.
 func TestIsolatedFromOtherLoops(t *testing.T) {
 	d := testdisk.New(t, testdisk.Options{})
-	// Outside again, as in TestIsolateLeavesNothing, and in as a new run.
-	memory := filepath.Join(filepath.Dir(testdisk.New(t, testdisk.Options{InMemory: true}).Image), "..")
-	cmd := exec.Command("unshare", "--mount", "sh", "-c", `umount -l "$0" && exec "$@"`, memory,
-		os.Args[0], "-test.run=^TestPrintMounts$")
-	cmd.Env = append(os.Environ(), "TESTDISK_PRINT=1")
+	cmd := freshRun(t, t.TempDir(), "-test.run=^TestPrintMounts$")
+	cmd.Env = append(cmd.Env, "TESTDISK_PRINT=1")
 	out, err := cmd.CombinedOutput()
 	ok(t, err)
 	if !strings.Contains(string(out), "/proc") || strings.Contains(string(out), d.Path) {
