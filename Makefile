@@ -34,6 +34,11 @@ test: ## all tests but the long ones, on real file systems if root
 	@tools/install-deps.sh $(for_test) || [ "$$(id -u)" != 0 ]
 	$(GO) test -timeout 10m $(TESTFLAGS) ./...
 
+.PHONY: race
+race: ## the tests of what runs side by side, under the race detector
+	@tools/install-deps.sh $(for_test)
+	CGO_ENABLED=1 $(GO) test -race -timeout 10m $(TESTFLAGS) ./daemon/... ./jobs/... ./btrfs ./internal/child
+
 .PHONY: test-long
 test-long: ## also those that take long: booted systemd, many kills, many power cuts (root)
 	@tools/install-deps.sh $(for_long)

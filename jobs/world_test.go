@@ -36,15 +36,24 @@ type world struct {
 // newWorld makes a source disk and n destination disks named d1, d2, …
 func newWorld(t *testing.T, n int) *world {
 	t.Helper()
-	w := &world{t: t, src: testdisk.New(t, testdisk.Options{Size: 512 << 20, MountOptions: "noatime"}), now: time.Date(2026, 11, 23, 11, 56, 0, 0, time.UTC), boot: time.Hour}
-	must(t, btrfs.Create(w.src.Path, "home"))
+	src := testdisk.New(t, testdisk.Options{Size: 512 << 20, MountOptions: "noatime"})
+	must(t, btrfs.Create(src.Path, "home"))
+	var dests []*testdisk.Disk
+	for range n {
+		dests = append(dests, testdisk.New(t, testdisk.Options{Size: 512 << 20, MountOptions: "noatime"}))
+	}
+	return newWorldOn(t, src, dests...)
+}
+
+// newWorldOn is newWorld on disks that exist; the source is the subvolume home on the first.
+func newWorldOn(t *testing.T, src *testdisk.Disk, dests ...*testdisk.Disk) *world {
+	t.Helper()
+	w := &world{t: t, src: src, dests: dests, now: time.Date(2026, 11, 23, 11, 56, 0, 0, time.UTC), boot: time.Hour}
 	state := t.TempDir()
 	w.cfg = &config.Config{Timezone: time.UTC, Parallel: 2, StateDir: filepath.Join(state, "state"), RuntimeDir: filepath.Join(state, "run"), Receiver: config.Receiver(cmp.Or(os.Getenv("BTRKEEP_TEST_RECEIVER"), string(config.ReceiverProgs)))}
 	source := filepath.Join(w.src.Path, "home")
 	w.job = config.Job{Name: "home", Source: source, SnapshotDir: filepath.Join(source, config.DefaultSnapshotDir), CatchUp: true}
-	for i := range n {
-		d := testdisk.New(t, testdisk.Options{Size: 512 << 20, MountOptions: "noatime"})
-		w.dests = append(w.dests, d)
+	for i, d := range dests {
 		w.job.Destinations = append(w.job.Destinations, config.Destination{Name: fmt.Sprintf("d%d", i+1), URL: filepath.Join(d.Path, "backups")})
 	}
 	w.runner = w.newRunner()

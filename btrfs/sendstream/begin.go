@@ -46,7 +46,7 @@ func (s *session) snapshot(parent btrfs.UUID) error {
 		return fmt.Errorf("%w: %w", btrfs.ErrParentMissing, err)
 	}
 	if err != nil {
-		return fmt.Errorf("parent: %w", err)
+		return fmt.Errorf("find the parent: %w", err)
 	}
 	defer unix.Close(fd)
 	if err := btrfs.Snapshot(fdPath(fd), fdPath(s.destination.fd), s.destination.name, false); err != nil {

@@ -69,7 +69,8 @@ func corpusTree(t testing.TB, dir string) {
 	ok(t, os.WriteFile(at("removed"), []byte("still here"), 0o600))
 	ok(t, os.Mkdir(at("olddir"), 0o700))
 	noise := make([]byte, 8192) // what does not compress into the inode is cloned
-	rand.NewChaCha8([32]byte{}).Read(noise)
+	_, err := rand.NewChaCha8([32]byte{}).Read(noise)
+	ok(t, err)
 	ok(t, os.WriteFile(at("cloned"), noise, 0o600))
 	ok(t, os.WriteFile(at("old\nname"), bytes.Repeat([]byte{'x'}, 4096), 0o600))
 }

@@ -47,7 +47,8 @@ func TestDecompressOtherLengths(t *testing.T) {
 	text := []byte("some text that is long enough to be worth it, some text that is long enough to be worth it")
 	var z bytes.Buffer
 	w := zlib.NewWriter(&z)
-	w.Write(text)
+	_, err := w.Write(text)
+	ok(t, err)
 	ok(t, w.Close())
 	zs, err := zstd.NewWriter(nil)
 	ok(t, err)

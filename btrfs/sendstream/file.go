@@ -1,6 +1,7 @@
 package sendstream
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -124,8 +125,11 @@ func (s *session) source(id btrfs.UUID) (*tree, error) {
 		return t, nil
 	}
 	fd, err := s.subvolumes.open(id)
-	if err != nil {
+	if errors.Is(err, errNoSubvolume) {
 		return nil, fmt.Errorf("%w: %w", btrfs.ErrCloneSource, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the clone source: %w", err)
 	}
 	if s.sources == nil {
 		s.sources = map[btrfs.UUID]*tree{}

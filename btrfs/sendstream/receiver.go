@@ -17,7 +17,7 @@ import (
 //
 // Unlike that, it resolves every path beneath the new subvolume and through no symbolic link, so that no stream can reach anything outside;
 // it finds parents and clone sources wherever on the file system they are, whatever is mounted; and it needs half the time for small files.
-// As there, the flags of chattr(1) and the time of creation are not restored. It needs root, and Linux 5.8.
+// As there, the flags of chattr(1) and the time of creation are not restored. It needs root, and Linux 5.6.
 type Receiver struct {
 	IOPriority int  // ioprio_set(2) value for the receiving thread; 0 = inherit
 	Decompress bool // write compressed data as if it were not, so that the destination's own settings decide
@@ -38,7 +38,7 @@ func (r Receiver) Receive(ctx context.Context, dir, name string, stream io.Reade
 			runtime.LockOSThread()
 			const whoProcess, thisThread = 1, 0
 			// Priority is a wish: the data comes whether it is granted or not.
-			unix.Syscall(unix.SYS_IOPRIO_SET, whoProcess, thisThread, uintptr(r.IOPriority))
+			_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, whoProcess, thisThread, uintptr(r.IOPriority))
 		}
 		done <- r.receive(ctx, dir, name, stream)
 	}()

@@ -11,8 +11,8 @@ import (
 	"github.com/btrkeep/btrkeep/btrfs"
 )
 
-// errNoSubvolume means that the file system has no read-only subvolume that a stream can mean by a UUID.
-var errNoSubvolume = errors.New("no read-only subvolume has this UUID, received or its own")
+// errNoSubvolume means that the file system has no read-only subvolume that a stream can mean by a UUID, or that it cannot be opened.
+var errNoSubvolume = errors.New("there is no read-only subvolume with this UUID, received or its own")
 
 // subvolumes finds what a stream speaks of among the subvolumes of the file system that dir is on.
 type subvolumes struct {
@@ -26,12 +26,13 @@ func (v *subvolumes) open(id btrfs.UUID) (int, error) {
 	if err := v.list(); err != nil {
 		return -1, err
 	}
-	err := error(errNoSubvolume)
+	err := errNoSubvolume
 	for _, candidate := range v.candidates(id) {
-		var fd int
-		if fd, err = v.openCandidate(candidate); err == nil {
+		fd, failed := v.openCandidate(candidate)
+		if failed == nil {
 			return fd, nil
 		}
+		err = fmt.Errorf("%w: %w", errNoSubvolume, failed)
 	}
 	return -1, fmt.Errorf("%s: %w", id, err)
 }
@@ -73,25 +74,36 @@ func (v *subvolumes) candidates(id btrfs.UUID) []btrfs.Subvolume {
 }
 
 // openCandidate opens s by its name if it is in the directory, else by its id.
-func (v *subvolumes) openCandidate(s btrfs.Subvolume) (fd int, err error) {
+func (v *subvolumes) openCandidate(s btrfs.Subvolume) (int, error) {
 	if v.within.Holds(s) {
-		fd, err = openSubvolume(v.dir, s.Name)
-	} else {
-		fd, err = openByID(v.dir, s.ID)
+		if fd, err := openSubvolume(v.dir, s.Name); err == nil {
+			if err := stillIs(fd, s); err == nil {
+				return fd, nil
+			}
+			unix.Close(fd) // it was renamed since it was listed
+		}
 	}
+	fd, err := openByID(v.dir, s.ID)
 	if err != nil {
 		return -1, err
 	}
-	// It may have been renamed, deleted or made writable since it was listed.
-	now, err := btrfs.Info(fdPath(fd))
-	if err == nil && (now.UUID != s.UUID || !now.ReadOnly) {
-		err = errNoSubvolume
-	}
-	if err != nil {
+	if err := stillIs(fd, s); err != nil {
 		unix.Close(fd)
-		return -1, errnoOf(err)
+		return -1, err
 	}
 	return fd, nil
+}
+
+// stillIs gives an error if what is open is not s, or s is writable by now.
+func stillIs(fd int, s btrfs.Subvolume) error {
+	now, err := btrfs.Info(fdPath(fd))
+	if err != nil {
+		return errnoOf(err)
+	}
+	if now.UUID != s.UUID || !now.ReadOnly {
+		return fmt.Errorf("subvolume %d has changed", s.ID)
+	}
+	return nil
 }
 
 // openByID opens the root of a subvolume wherever it is, also where no mount shows it, by the file handle that btrfs would give for it:

@@ -135,7 +135,11 @@ func TestTapDoesNotWait(t *testing.T) {
 	raw := streamOf(t, 1, subvol, mkfile("f"))
 	r, w := io.Pipe()
 	got := make(chan int, 9)
-	go (&Tap{}).Copy(context.Background(), writerFunc(func(b []byte) (int, error) { got <- len(b); return len(b), nil }), r)
+	done := make(chan error)
+	go func() {
+		_, err := (&Tap{}).Copy(context.Background(), writerFunc(func(b []byte) (int, error) { got <- len(b); return len(b), nil }), r)
+		done <- err
+	}()
 	_, err := w.Write(raw)
 	ok(t, err)
 	for n := 0; n < len(raw); {
@@ -147,6 +151,9 @@ func TestTapDoesNotWait(t *testing.T) {
 		}
 	}
 	w.CloseWithError(io.ErrClosedPipe)
+	if err := <-done; !errors.Is(err, io.ErrClosedPipe) {
+		t.Error(err)
+	}
 }
 
 func TestTapErrorsOfOthers(t *testing.T) {

@@ -40,7 +40,7 @@ func (m *machine) hidden(dir string) []string {
 	var names []string
 	for _, e := range entries {
 		switch name := e.Name(); {
-		case name == ".btrkeep.lock", name == ".btrkeep.catalog":
+		case name == ".btrkeep.lock", name == ".btrkeep.catalog", strings.HasPrefix(name, "..btrkeep.catalog"):
 		case strings.HasPrefix(name, "."):
 			names = append(names, name)
 		}

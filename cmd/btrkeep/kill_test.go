@@ -45,7 +45,7 @@ func TestKilled(t *testing.T) {
 	m.mustRun()
 	var longest time.Duration
 	for range 3 {
-		v.change()
+		v.next()
 		longest = max(longest, m.mustRun().took)
 	}
 	v.see()
@@ -86,18 +86,16 @@ type victim struct {
 	left    map[string]int  // what was found after kills, how often
 }
 
-// change gives the next run something to do.
-func (v *victim) change() {
+func (v *victim) next() {
 	v.t.Helper()
 	v.changes++
-	must(v.t, testdisk.Mutate(v.home(), v.changes, 20))
-	v.grow("large", v.changes, 4<<20)
+	v.change(v.changes)
 }
 
 // kill starts a run and kills it at a random moment. It returns false if the run had ended by then.
 func (v *victim) kill(how how, longest time.Duration) bool {
 	v.t.Helper()
-	v.change()
+	v.next()
 	before := len(v.history())
 	p := v.start("run")
 	time.Sleep(time.Duration(v.rnd.Int64N(int64(longest))))
@@ -182,7 +180,7 @@ func (v *victim) see() {
 // recover makes the next run, which has to end well and to leave what the policy says and nothing else.
 func (v *victim) recover() {
 	v.t.Helper()
-	v.change()
+	v.next()
 	r := v.mustRun()
 	v.see()
 	l := v.list()
@@ -195,7 +193,7 @@ func (v *victim) recover() {
 	if got := l.backups(0); !slices.Equal(got, want) {
 		v.t.Errorf("backups %v, want the last three, %v: %s", got, want, r)
 	}
-	for _, dir := range []string{filepath.Join(v.dests[0], "home"), filepath.Join(v.home(), ".btrkeep"), v.state(), filepath.Join(v.state(), "jobs")} {
+	for _, dir := range []string{filepath.Join(v.dests[0], "home"), filepath.Join(v.home(), ".btrkeep"), v.state, filepath.Join(v.state, "jobs")} {
 		if hidden := v.hidden(dir); len(hidden) > 0 {
 			v.t.Errorf("after a good run %s still has %v", dir, hidden)
 		}

@@ -21,7 +21,8 @@ const diskSize = 256 << 20
 // machine is what one installation of btrkeep has: a source disk with the subvolume home, destination disks, and a configuration.
 type machine struct {
 	t       *testing.T
-	dir     string // what is not on those disks: configuration, state, locks
+	dir     string // what is not on those disks: configuration, locks
+	state   string
 	config  string
 	srcPath string
 	dests   []string // mount points
@@ -48,13 +49,13 @@ func machineOn(t *testing.T, src string, dests ...string) *machine {
 	dir, err := os.MkdirTemp("", "m")
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	return &machine{t: t, dir: dir, config: filepath.Join(dir, "btrkeep.toml"), srcPath: src, dests: dests}
+	return &machine{t: t, dir: dir, state: filepath.Join(dir, "state"), config: filepath.Join(dir, "btrkeep.toml"), srcPath: src, dests: dests}
 }
 
 // configure writes the configuration. In it $SRC, $DST1, $DST2 … are the mount points and $DIR the machine's own directory.
 func (m *machine) configure(text string) {
 	m.t.Helper()
-	head := fmt.Sprintf("state_dir = %q\nruntime_dir = %q\n", m.state(), m.runtime())
+	head := fmt.Sprintf("state_dir = %q\nruntime_dir = %q\n", m.state, m.runtime())
 	must(m.t, os.WriteFile(m.config, []byte(head+m.expand(text)), 0o600))
 }
 
@@ -66,7 +67,6 @@ func (m *machine) expand(text string) string {
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
-func (m *machine) state() string   { return filepath.Join(m.dir, "state") }
 func (m *machine) runtime() string { return filepath.Join(m.dir, "run") }
 func (m *machine) home() string    { return filepath.Join(m.srcPath, "home") }
 

@@ -1,0 +1,114 @@
+package jobs_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/internal/testdisk"
+	"github.com/btrkeep/btrkeep/jobs"
+)
+
+// The power goes at 30 moments, every third one right after a run reported success. What the disks would hold then is looked at and worked with: each
+// backup at its final name is its snapshot, every file's content included; nothing else looks like one; the next run ends well and is incremental.
+func TestPowerCut(t *testing.T) {
+	for _, receiver := range []config.Receiver{config.ReceiverProgs, config.ReceiverNative} {
+		t.Run(string(receiver), func(t *testing.T) {
+			rounds := 30
+			if receiver != config.DefaultReceiver && os.Getenv("BTRKEEP_LONG") == "" {
+				rounds = 10
+			}
+			options := testdisk.Options{Size: 512 << 20, MountOptions: "noatime"}
+			src, dst := testdisk.NewFaulty(t, options), testdisk.NewFaulty(t, options)
+			must(t, btrfs.Create(src.Path, "home"))
+			w := newWorldOn(t, src.Disk, dst.Disk)
+			w.cfg.Receiver = receiver
+			w.runner = w.newRunner()
+			testdisk.Tree(t, w.source(), testdisk.Spec{Seed: 11, Files: 150, MaxSize: 64 << 10})
+			w.mustRun()
+			random := rand.New(rand.NewPCG(1, 2))
+			var took time.Duration
+			incomplete := 0
+			for round := range rounds {
+				must(t, testdisk.Mutate(w.source(), uint64(round), 40))
+				w.write(fmt.Sprintf("fresh/%d", round), strings.Repeat("content ", 1+random.IntN(20000)))
+				images := []string{filepath.Join(t.TempDir(), "src.img"), filepath.Join(t.TempDir(), "dst.img")}
+				cut := func() {
+					// The destination first: what it has, its source had before.
+					dst.PowerCut(images[1], random.Uint64(), 0.5)
+					src.PowerCut(images[0], random.Uint64(), 0.5)
+				}
+				reported := ""
+				if round%3 == 0 {
+					start := time.Now()
+					reported = w.mustRun().Snapshot
+					took = time.Since(start)
+					cut()
+				} else {
+					done := make(chan struct{})
+					go func() {
+						defer close(done)
+						w.run()
+					}()
+					time.Sleep(time.Duration(random.Int64N(int64(took + time.Millisecond))))
+					cut()
+					<-done
+				}
+				incomplete += w.afterPowerCut(t, round, images, reported)
+			}
+			t.Logf("%s: %d cuts, %d of them in mid-transfer", receiver, rounds, incomplete)
+		})
+	}
+}
+
+// afterPowerCut looks at what a power cut left, and makes the next run on it. It returns 1 if the cut came in mid-transfer.
+func (w *world) afterPowerCut(t *testing.T, round int, images []string, reported string) (incomplete int) {
+	src, dst := testdisk.MountImage(t, images[0]), testdisk.MountImage(t, images[1])
+	defer func() {
+		for i, d := range []*testdisk.Disk{src, dst} {
+			d.Close()
+			must(t, os.Remove(images[i]))
+		}
+	}()
+	after := newWorldOn(t, src, dst)
+	after.cfg.Receiver, after.now = w.cfg.Receiver, w.now.Add(time.Hour)
+	after.runner = after.newRunner()
+	live := w.listing()
+	names := []string{}
+	for _, b := range after.listing().Destinations[0].Backups {
+		if !b.Complete {
+			t.Errorf("round %d: %s is at a final name and not complete", round, b.Name)
+			continue
+		}
+		names = append(names, b.Name)
+		i := slices.IndexFunc(live.Snapshots, func(s jobs.ListedSnapshot) bool { return s.UUID == b.ReceivedUUID })
+		if i < 0 {
+			t.Errorf("round %d: %s is of no snapshot", round, b.Name)
+			continue
+		}
+		diffs, err := testdisk.Compare(live.Snapshots[i].Path, b.Path)
+		if err != nil || len(diffs) > 0 {
+			t.Errorf("round %d: %s differs from its snapshot: %v\n%s", round, b.Name, err, strings.Join(diffs, "\n"))
+		}
+	}
+	if reported != "" && !slices.Contains(names, reported) {
+		t.Errorf("round %d: %s was reported as complete and is gone: %v", round, reported, names)
+	}
+	if left, _ := filepath.Glob(filepath.Join(after.job.Destinations[0].URL, ".btrkeep-incoming-*")); len(left) > 0 {
+		incomplete = 1
+	}
+	for _, tr := range after.mustRun().Transfers {
+		if tr.Parent == "" {
+			t.Errorf("round %d: the run after it is not incremental: %+v", round, tr)
+		}
+	}
+	after.verify()
+	return incomplete
+}
