@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/internal/osthread"
 )
 
 // Receiver applies streams of protocol 1 and 2 by system calls, without the btrfs program.
@@ -32,16 +32,11 @@ var _ btrfs.Receiver = Receiver{}
 // btrfs.ErrParentMissing or btrfs.ErrCloneSource where other parents could help, and the errno of the system call.
 func (r Receiver) Receive(ctx context.Context, dir, name string, stream io.Reader) error {
 	done := make(chan error, 1)
-	go func() {
-		if r.IOPriority != 0 {
-			// The thread is never unlocked: it ends with this goroutine, and its priority with it.
-			runtime.LockOSThread()
-			const whoProcess, thisThread = 1, 0
-			// Priority is a wish: the data comes whether it is granted or not.
-			_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, whoProcess, thisThread, uintptr(r.IOPriority))
-		}
+	osthread.Run(func() (changed bool) {
+		changed = osthread.SetIOPriority(r.IOPriority)
 		done <- r.receive(ctx, dir, name, stream)
-	}()
+		return changed
+	})
 	if err := <-done; err != nil {
 		return fmt.Errorf("receive %s: %w", filepath.Join(dir, name), err)
 	}

@@ -26,6 +26,11 @@ func (b *bench) newPair(options string) *pair {
 	o := testdisk.Options{Size: 16 << 30, MountOptions: "noatime" + options, InMemory: b.memory}
 	p := &pair{t: b.t, src: testdisk.New(b.t, o), dst: testdisk.New(b.t, o), options: o.MountOptions}
 	p.dir = filepath.Dir(p.src.Image)
+	// As /run is, and with it what btrkeep keeps there.
+	run := filepath.Join(p.dir, "run")
+	must(b.t, os.Mkdir(run, 0o700))
+	must(b.t, unix.Mount("bench-run", run, "tmpfs", 0, ""))
+	b.t.Cleanup(func() { _ = unix.Unmount(run, unix.MNT_DETACH) })
 	return p
 }
 

@@ -1,6 +1,6 @@
 // Command bench measures btrkeep side by side with btrbk, and with a bare btrfs send | btrfs receive, on the same loop disks in one run.
 //
-//	go run ./internal/bench [-short] [-runs N] [-only WHAT] [-memory] [-json FILE] [-btrkeep FILE]
+//	go run ./internal/bench [-short] [-runs N] [-only WHAT] [-memory] [-receiver NAME] [-json FILE] [-btrkeep FILE]
 //
 // It needs root, installs what is missing, and leaves nothing behind, however it ends: see testdisk.Isolate.
 package main
@@ -25,6 +25,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "nochange or transfer")
 	flag.BoolVar(&o.memory, "memory", false, "disks in memory: what the programs cost, without the machine's disk")
 	flag.StringVar(&o.btrkeep, "btrkeep", "", "the btrkeep to measure, instead of that of this source tree")
+	flag.StringVar(&o.receiver, "receiver", "", "btrkeep's receiver, if not the default")
 	file := flag.String("json", "", "write every single measurement to this file, too")
 	flag.Parse()
 
@@ -42,12 +43,13 @@ func main() {
 }
 
 type options struct {
-	short   bool
-	runs    int
-	only    string
-	memory  bool
-	btrkeep string // program; "" is built
-	log     io.Writer
+	short    bool
+	runs     int
+	only     string
+	memory   bool
+	btrkeep  string // program; "" is built
+	receiver string // "" is the default
+	log      io.Writer
 }
 
 // bench is one measurement of everything.

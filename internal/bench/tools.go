@@ -29,6 +29,15 @@ type tool struct {
 
 func volume(i int) string { return fmt.Sprintf("vol%d", i) }
 
+// globals begins each configuration of btrkeep.
+func (b *bench) globals(p *pair) string {
+	text := fmt.Sprintf("state_dir = %q\nruntime_dir = %q\n", p.dir+"/state", p.dir+"/run")
+	if b.receiver != "" {
+		text += fmt.Sprintf("receiver = %q\n", b.receiver)
+	}
+	return text
+}
+
 // newBtrkeep has it as most people do: snapshots inside their source, all jobs in one call, everything else as it comes.
 func (b *bench) newBtrkeep(p *pair) *tool {
 	t := &tool{pair: p, name: "btrkeep", config: p.dir + "/btrkeep.toml", sources: p.src.Path + "/btrkeep", backups: p.dst.Path + "/btrkeep/*/[^.]*"}
@@ -39,7 +48,7 @@ func (b *bench) newBtrkeep(p *pair) *tool {
 			keep = 1_000_000
 		}
 		var c strings.Builder
-		fmt.Fprintf(&c, "state_dir = %q\nruntime_dir = %q\n", p.dir+"/state", p.dir+"/run")
+		c.WriteString(b.globals(p))
 		fmt.Fprintf(&c, "[defaults]\nschedule = \"@hourly\"\nonly_if_changed = %t\nkeep = { last = %d }\n", w.onChange, keep)
 		for i := range w.volumes {
 			name := volume(i + 1)

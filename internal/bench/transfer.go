@@ -37,6 +37,8 @@ func (b *bench) transfer(title, options string, d data) {
 		config: p.dir + "/btrkeep.toml", state: p.dir + "/state",
 	}
 	c.make(d)
+	job := fmt.Sprintf("[jobs.data]\nsource = %q\nsnapshot_dir = %q\ndestination = %q\nschedule = \"@hourly\"\nkeep = { last = 1 }\n", c.source, c.snapshots, c.backups)
+	must(b.t, os.WriteFile(c.config, []byte(b.globals(p)+job), 0o600))
 	contestants := []contestant{
 		{name: "btrkeep", argv: []string{b.btrkeep, "-c", c.config, "run"}, prepare: c.clear, check: c.check()},
 		c.pipe("pipe", ""),
@@ -48,14 +50,11 @@ func (b *bench) transfer(title, options string, d data) {
 	p.close()
 }
 
-// make makes what is transferred, and btrkeep's configuration.
+// make makes what is transferred.
 func (c course) make(d data) {
 	must(c.t, btrfs.Create(c.src.Path, filepath.Base(c.source)))
 	must(c.t, fill(c.source, d))
 	must(c.t, os.Mkdir(c.snapshots, 0o700))
-	text := fmt.Sprintf("state_dir = %q\nruntime_dir = %q\n[jobs.data]\nsource = %q\nsnapshot_dir = %q\ndestination = %q\nschedule = \"@hourly\"\nkeep = { last = 1 }\n",
-		c.state, c.dir+"/run", c.source, c.snapshots, c.backups)
-	must(c.t, os.WriteFile(c.config, []byte(text), 0o600))
 }
 
 // clear forgets all that was made of the source, and all that was read of it.

@@ -25,6 +25,7 @@ func serve(image, mountPoint string) error {
 		Name:              "faultfile",
 		MaxWrite:          1 << 20,
 		DisableXAttrs:     true,
+		DisableSplice:     true, // it complains on standard error of requests of 1 MiB
 	}})
 	if err != nil {
 		return err
