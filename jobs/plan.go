@@ -127,7 +127,7 @@ func (r *Runner) planDestination(ctx context.Context, src *source, state *State,
 		return err
 	}
 	known := src.all // those already planned for this destination become possible parents
-	for _, snap := range missing(src.job, src.snapshots, backups, d.Keep, now, r.Config.Timezone) {
+	for i, snap := range missing(src.job, src.snapshots, backups, d.Keep, now, r.Config.Timezone) {
 		b := bases(snap.Subvolume, known, src.family, backups)[0]
 		t := PlannedTransfer{Destination: d.Name, State: "present", Snapshot: snap.Name, Parent: b.parentName()}
 		if c, err := btrfs.ChangedSince(ctx, snap.Path, b.since()); err == nil {
@@ -135,7 +135,7 @@ func (r *Runner) planDestination(ctx context.Context, src *source, state *State,
 		}
 		p.Transfers = append(p.Transfers, t)
 		made := snap.Subvolume
-		made.UUID, made.ReceivedUUID = btrfs.UUID{}, snap.StreamUUID()
+		made.UUID, made.ReceivedUUID = btrfs.UUID{0xfe, byte(i >> 8), byte(i)}, snap.StreamUUID() // one of its own, as the real one will have
 		backups = append(backups, Backup{Subvolume: made, Taken: snap.Taken, Complete: true, Own: true})
 		if snap.Otransid == pendingTransaction {
 			known = append(slices.Clone(known), snap.Subvolume)
