@@ -18,6 +18,7 @@ import (
 
 // Slow enough that most of a run is its transfer, so that most random moments fall into one.
 const killedJob = `
+receiver = "$RECEIVER"
 [jobs.home]
 source = "$SRC/home"
 keep   = { last = 3 }
@@ -39,7 +40,7 @@ func kills() int {
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, 1)
-	m.configure(killedJob)
+	m.receiver("native")
 	testdisk.Tree(t, m.home(), testdisk.Spec{Seed: 1, Files: 40, MaxSize: 128 << 10})
 	v := &victim{machine: m, rnd: rand.New(rand.NewPCG(1, 2)), seen: map[string]bool{}, left: map[string]int{}}
 	m.mustRun()
@@ -50,7 +51,7 @@ func TestKilled(t *testing.T) {
 	}
 	v.see()
 	for n := range kills() {
-		for !v.kill(how(n%3), longest) { // too late: the run had ended
+		for !v.kill(how(n)%hows, longest) { // too late: the run had ended
 			v.see()
 		}
 		v.recover()
@@ -72,10 +73,18 @@ func TestKilled(t *testing.T) {
 type how int
 
 const (
-	alone how = iota
-	withReceiver
-	receiverOnly
+	native        how = iota // there is one process
+	alone                    // the receiver is a process that loses the one that started it
+	withReceiver             // as systemd does
+	receiverAlone            // as the kernel does when memory runs out
+	hows
 )
+
+// receiver chooses what receives from here on.
+func (m *machine) receiver(name string) {
+	m.t.Helper()
+	m.configure(strings.ReplaceAll(killedJob, "$RECEIVER", name))
+}
 
 // victim is a machine whose runs are killed.
 type victim struct {
@@ -96,19 +105,19 @@ func (v *victim) next() {
 func (v *victim) kill(how how, longest time.Duration) bool {
 	v.t.Helper()
 	v.next()
+	v.receiver(map[bool]string{true: "native", false: "btrfs-progs"}[how == native])
 	before := len(v.history())
 	p := v.start("run")
 	time.Sleep(time.Duration(v.rnd.Int64N(int64(longest))))
 	children := p.children()
-	switch {
-	case how == receiverOnly && len(children) > 0:
+	if how == receiverAlone && len(children) > 0 {
 		for _, pid := range children {
 			_ = unix.Kill(pid, unix.SIGKILL) // one that has ended meanwhile is fine
 		}
-	case how == alone:
-		p.signal(unix.SIGKILL)
-	default:
+	} else if how == withReceiver {
 		p.killAll()
+	} else {
+		p.signal(unix.SIGKILL)
 	}
 	r := p.wait(patience)
 	if r.status == 0 {

@@ -17,6 +17,7 @@ import (
 
 // The source keeps more than the destination, so that there is something to compare every backup with.
 const cutJob = `
+receiver = "$RECEIVER"
 [jobs.home]
 source = "$SRC/home"
 keep   = { last = 10 }
@@ -39,7 +40,8 @@ func TestPowerCut(t *testing.T) {
 	m.state = filepath.Join(src.Path, "state") // it loses power, too
 	must(t, btrfs.Create(src.Path, "home"))
 	testdisk.Tree(t, m.home(), testdisk.Spec{Seed: 1, Files: 40, MaxSize: 64 << 10})
-	m.configure(cutJob)
+	cutJobs := [2]string{strings.Replace(cutJob, "$RECEIVER", "native", 1), strings.Replace(cutJob, "$RECEIVER", "btrfs-progs", 1)}
+	m.configure(cutJobs[0])
 	rnd := rand.New(rand.NewPCG(3, 4))
 	var longest time.Duration
 	for n := range uint64(3) {
@@ -48,7 +50,8 @@ func TestPowerCut(t *testing.T) {
 	}
 	for n := range uint64(powerCuts) {
 		m.change(n + 100)
-		cut := &powerCut{machine: m, src: filepath.Join(m.dir, "src.img"), dst: filepath.Join(m.dir, "dst.img")}
+		m.configure(cutJobs[n%2])
+		cut := &powerCut{machine: m, config: cutJobs[n%2], src: filepath.Join(m.dir, "src.img"), dst: filepath.Join(m.dir, "dst.img")}
 		run := m.start("run")
 		if n%3 == 0 {
 			run.wait(patience)
@@ -81,6 +84,7 @@ func (m *machine) change(seed uint64) {
 // powerCut is what a power cut left of a machine that goes on all the same.
 type powerCut struct {
 	*machine
+	config   string
 	src, dst string   // images
 	reported []string // snapshots that were backed up, by what the program had said
 }
@@ -95,7 +99,7 @@ func (c *powerCut) check() {
 	defer dst.Close()
 	back := machineOn(t, src.Path, dst.Path)
 	back.state = filepath.Join(src.Path, "state")
-	back.configure(cutJob)
+	back.configure(c.config)
 
 	// The snapshots that the backups were made from are those of the machine that goes on.
 	alive, left := c.list(), back.list()

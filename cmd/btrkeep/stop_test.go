@@ -14,6 +14,7 @@ import (
 )
 
 const slowJob = `
+receiver = "$RECEIVER"
 [jobs.home]
 source = "$SRC/home"
 [jobs.home.destinations.disk]
@@ -22,7 +23,10 @@ rate_limit = "$RATE"
 `
 
 // slow configures a job that sends at a rate.
-func (m *machine) slow(rate string) { m.configure(strings.ReplaceAll(slowJob, "$RATE", rate)) }
+func (m *machine) slow(rate, receiver string) {
+	m.t.Helper()
+	m.configure(strings.NewReplacer("$RATE", rate, "$RECEIVER", receiver).Replace(slowJob))
+}
 
 // incoming waits until data is arriving at the destination.
 func (m *machine) incoming() {
@@ -54,17 +58,19 @@ func (m *machine) untouched() {
 func TestStopInTransfer(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name   string
-		signal syscall.Signal
-		daemon bool
+		name     string
+		signal   syscall.Signal
+		daemon   bool
+		receiver string
 	}{
-		{"SIGTERM to run", unix.SIGTERM, false},
-		{"SIGINT to run", unix.SIGINT, false},
-		{"SIGTERM to the daemon", unix.SIGTERM, true},
+		{"SIGTERM to run", unix.SIGTERM, false, "native"},
+		{"SIGINT to run, btrfs-progs", unix.SIGINT, false, "btrfs-progs"},
+		{"SIGTERM to the daemon", unix.SIGTERM, true, "native"},
+		{"SIGTERM to the daemon, btrfs-progs", unix.SIGTERM, true, "btrfs-progs"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t, 1)
-			m.slow("512K")
+			m.slow("512K", tt.receiver)
 			m.grow("large", 1, 16<<20)
 			var daemon *process
 			if tt.daemon {
@@ -91,7 +97,7 @@ func TestStopInTransfer(t *testing.T) {
 				t.Errorf("the run that was stopped: %s", r)
 			}
 			m.untouched()
-			m.slow("1G")
+			m.slow("1G", tt.receiver)
 			next := m.mustRun()
 			l := m.list()
 			if got := l.backups(0); len(got) == 0 {
@@ -121,7 +127,7 @@ func TestSignalsInTransfer(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t, 1)
-			m.slow("4M")
+			m.slow("4M", "native")
 			m.grow("large", 1, 8<<20)
 			var daemon *process
 			if tt.daemon {

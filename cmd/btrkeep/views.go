@@ -248,6 +248,9 @@ func (a *app) askDaemon(ctx context.Context, cfg *config.Config, all []jobs.Stat
 			all[i].NextRun = next
 		}
 	}
+	if status.ReloadError != "" {
+		fmt.Fprintf(a.stderr, "btrkeep: warning: the daemon did not take the configuration as it is now, the one before stays in force: %s\n", status.ReloadError)
+	}
 	return true
 }
 

@@ -1,6 +1,6 @@
 // Command bench measures btrkeep side by side with btrbk, and with a bare btrfs send | btrfs receive, on the same loop disks in one run.
 //
-//	go run ./internal/bench [-short] [-runs N] [-only WHAT] [-memory] [-receiver NAME] [-json FILE] [-btrkeep FILE]
+//	go run ./internal/bench [-short] [-runs N] [-only REGEXP] [-memory] [-receiver NAME] [-json FILE] [-btrkeep FILE]
 //
 // It needs root, installs what is missing, and leaves nothing behind, however it ends: see testdisk.Isolate.
 package main
@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/btrkeep/btrkeep/internal/testdisk"
@@ -22,7 +23,10 @@ func main() {
 	o := options{log: os.Stderr}
 	flag.BoolVar(&o.short, "short", false, "a small version of everything, once, to see that it works")
 	flag.IntVar(&o.runs, "runs", 5, "measured runs of each")
-	flag.StringVar(&o.only, "only", "", "nochange or transfer")
+	flag.Func("only", "measure only the rows whose title matches this `REGEXP`", func(s string) (err error) {
+		o.only, err = regexp.Compile(s)
+		return err
+	})
 	flag.BoolVar(&o.memory, "memory", false, "disks in memory: what the programs cost, without the machine's disk")
 	flag.StringVar(&o.btrkeep, "btrkeep", "", "the btrkeep to measure, instead of that of this source tree")
 	flag.StringVar(&o.receiver, "receiver", "", "btrkeep's receiver, if not the default")
@@ -45,7 +49,7 @@ func main() {
 type options struct {
 	short    bool
 	runs     int
-	only     string
+	only     *regexp.Regexp // nil is everything
 	memory   bool
 	btrkeep  string // program; "" is built
 	receiver string // "" is the default
@@ -66,15 +70,14 @@ func measure(t testing.TB, o options) *report {
 	b := &bench{options: o, t: t}
 	b.programs()
 	b.describe()
-	if o.only != "transfer" {
-		b.noChangeRuns()
-	}
-	if o.only != "nochange" {
-		b.transfers()
-	}
+	b.noChangeRuns()
+	b.transfers()
 	b.report.LoadLast = load()
 	return &b.report
 }
+
+// wants tells whether a row is to be measured.
+func (b *bench) wants(title string) bool { return b.only == nil || b.only.MatchString(title) }
 
 // programs installs btrbk and what else is missing, and builds btrkeep, as `make build` does.
 func (b *bench) programs() {

@@ -30,7 +30,10 @@ type course struct {
 }
 
 func (b *bench) transfer(title, options string, d data) {
-	b.say("transfer: %s", title)
+	if !b.wants(title) {
+		return
+	}
+	b.say("%s", title)
 	p := b.newPair(options)
 	c := course{
 		pair: p, source: p.src.Path + "/data", snapshots: p.src.Path + "/snapshots", backups: p.dst.Path + "/backups",

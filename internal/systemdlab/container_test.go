@@ -4,7 +4,9 @@ package systemdlab
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,14 +104,18 @@ func cgroups(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// One name for all hierarchies, because nspawn makes a group of the name that it finds in one of them in the others, too.
+	name := fmt.Sprintf("btrkeep-test-%d-%d", os.Getpid(), time.Now().UnixNano())
 	var dirs []string
 	for line := range strings.Lines(string(table)) {
 		f := strings.Fields(line)
 		if f[2] != "cgroup2" && (f[2] != "cgroup" || !strings.Contains(f[3], "name=systemd")) {
 			continue
 		}
-		dir, err := os.MkdirTemp(f[1], "btrkeep-test-")
-		if err != nil {
+		dir := filepath.Join(f[1], name)
+		if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
+			continue // the hierarchy is mounted in two places
+		} else if err != nil {
 			t.Fatal(err)
 		}
 		dirs = append(dirs, dir)
