@@ -17,7 +17,7 @@ func newPipe() (r, w int, err error) {
 		return -1, -1, fmt.Errorf("pipe: %w", err)
 	}
 	// Beyond /proc/sys/fs/pipe-max-size only with CAP_SYS_RESOURCE: the pipe then stays small, which is slower and right.
-	unix.FcntlInt(uintptr(ends[0]), unix.F_SETPIPE_SZ, pipeBytes)
+	_, _ = unix.FcntlInt(uintptr(ends[0]), unix.F_SETPIPE_SZ, pipeBytes)
 	return ends[0], ends[1], nil
 }
 

@@ -136,7 +136,7 @@ func (p Progs) feed(ctx context.Context, c child.Command, stream io.Reader) erro
 	copied := make(chan error, 1)
 	go func() {
 		from := &source{r: stream}
-		io.CopyBuffer(struct{ io.Writer }{w}, from, make([]byte, pipeBytes/4))
+		_, _ = io.CopyBuffer(struct{ io.Writer }{w}, from, make([]byte, pipeBytes/4))
 		w.Close() // the child's end of file
 		copied <- from.err
 	}()

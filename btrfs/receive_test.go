@@ -154,12 +154,12 @@ func TestReceiveCancel(t *testing.T) {
 			r, w, err := os.Pipe()
 			ok(t, err)
 			t.Cleanup(func() { r.Close(); w.Close() })
-			go w.Write(full[:len(full)/2])
+			go func() { _, _ = w.Write(full[:len(full)/2]) }()
 			return r
 		},
 		"waiting for the sender, copied": func(t *testing.T) io.Reader {
 			r, w := io.Pipe()
-			go w.Write(full[:len(full)/2])
+			go func() { _, _ = w.Write(full[:len(full)/2]) }()
 			context.AfterFunc(t.Context(), func() { w.Close() })
 			return struct{ io.Reader }{r}
 		},
@@ -223,7 +223,7 @@ func waitForDeath(t testing.TB, field string) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	t.Errorf("process %d lives", pid)
-	unix.Kill(pid, unix.SIGKILL)
+	_ = unix.Kill(pid, unix.SIGKILL)
 }
 
 // A process that is killed leaves no program behind that goes on receiving.
@@ -239,7 +239,7 @@ func TestReceiveEndsWithParent(t *testing.T) {
 	ok(t, parent.Start())
 	text := waitForFile(t, pidFile)
 	ok(t, parent.Process.Kill())
-	parent.Wait()
+	_ = parent.Wait()
 	waitForDeath(t, text)
 }
 

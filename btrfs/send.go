@@ -78,12 +78,16 @@ func (s Send) Start(ctx context.Context) (*Stream, error) {
 	stream.stopWatch = context.AfterFunc(ctx, func() { r.Close() })
 	osthread.Run(func() (changed bool) {
 		defer close(stream.done)
-		changed = osthread.SetIOPriority(s.IOPriority)
+		osthread.SetIOPriority(s.IOPriority)
+		// A signal that meets the ioctl while it waits for room in the pipe makes the kernel start it again from the beginning (ERESTARTSYS), in the
+		// middle of the stream. Those of the process are for other threads. SIGSTOP, and the freezing of a machine that goes to sleep, cannot be
+		// kept away: the stream then fails its checksums.
+		osthread.BlockSignals()
 		// The kernel writes to the pipe and must block there: wfd never meets Go's poller. Its end is also the reader's EOF.
 		stream.err = s.run(subvolume, wfd)
 		unix.Close(subvolume)
 		unix.Close(wfd)
-		return changed
+		return true
 	})
 	return stream, nil
 }

@@ -313,7 +313,7 @@ func TestControlAbandoned(t *testing.T) {
 		watch.end(jobs.Record{Job: "a", Result: jobs.ResultFailed})
 		l.stream(w, r, watch)
 	})}
-	go s.Serve(listener)
+	go func() { _ = s.Serve(listener) }()
 	defer s.Close()
 	c, err := Dial(dir)
 	if err != nil {
@@ -349,7 +349,7 @@ func TestClientOtherVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := http.Server{Handler: http.NotFoundHandler()}
-	go s.Serve(l)
+	go func() { _ = s.Serve(l) }()
 	defer s.Close()
 	c, err := Dial(dir)
 	if err != nil {

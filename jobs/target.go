@@ -49,7 +49,9 @@ func (r *run) atDestination(ctx context.Context, t *target, do func(context.Cont
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	r.mu.Lock()
 	last := r.state.Destinations[t.cfg.URL]
+	r.mu.Unlock()
 	dest, err := r.Open(ctx, r.job, t.cfg, Identity{FileSystem: last.FileSystem, MountPoint: last.MountPoint})
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 	"github.com/btrkeep/btrkeep/config"
 )
 
@@ -73,7 +74,7 @@ func (s *sender) transfer(ctx context.Context, snap Snapshot, backups []Backup) 
 	choices := bases(snap.Subvolume, s.source.all, s.source.family, backups)
 	for i, b := range choices {
 		t.Parent = b.parentName()
-		backup, bytes, err := s.send(ctx, snap, b)
+		backup, bytes, err := s.sendAgain(ctx, snap, b)
 		t.Bytes += bytes
 		if err == nil {
 			t.Result, t.Error, t.Hint = ResultOK, "", ""
@@ -87,6 +88,23 @@ func (s *sender) transfer(ctx context.Context, snap Snapshot, backups []Backup) 
 		}
 	}
 	return t, nil
+}
+
+// maxTorn is how often one send is tried anew after its stream was torn.
+const maxTorn = 3
+
+// sendAgain is send, tried anew if the stream was torn on its way: a process that is stopped, or a machine that goes to sleep, makes the kernel begin
+// the stream again in its middle. That never passes the checksums, and the next attempt is as good as any.
+func (s *sender) sendAgain(ctx context.Context, snap Snapshot, b basis) (made Backup, bytes int64, err error) {
+	for range maxTorn {
+		var n int64
+		made, n, err = s.send(ctx, snap, b)
+		bytes += n
+		if !errors.Is(err, sendstream.ErrCorrupt) || ctx.Err() != nil {
+			break
+		}
+	}
+	return made, bytes, err
 }
 
 // send makes one attempt.

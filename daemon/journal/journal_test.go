@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -187,8 +188,13 @@ func TestNew(t *testing.T) {
 			t.Errorf("JOURNAL_STREAM=%s: %s, want %s", c.stream, got, c.want)
 		}
 	}
-	if got := fmt.Sprintf("%T", New(os.Stdout, slog.LevelInfo, false)); got != "*journal.Text" {
-		t.Errorf("standard output: %s", got)
+	other, err := os.Create(filepath.Join(t.TempDir(), "other"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if got := fmt.Sprintf("%T", New(other, slog.LevelInfo, false)); got != "*journal.Text" {
+		t.Errorf("another file: %s", got)
 	}
 }
 
