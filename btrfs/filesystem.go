@@ -17,6 +17,24 @@ type FileSystem struct {
 	Quotas      bool   // qgroups are on: deletion is about ten times slower
 }
 
+// FileSystemID is the ID alone of the file system that holds path. FS_INFO.
+func FileSystemID(path string) (UUID, error) {
+	fd, _, err := openDir(path)
+	if err != nil {
+		return UUID{}, err
+	}
+	defer unix.Close(fd)
+	return fileSystemID(fd, path)
+}
+
+func fileSystemID(fd int, path string) (UUID, error) {
+	var info fsInfoArgs
+	if err := ioctl(fd, iocFsInfo, unsafe.Pointer(&info)); err != nil {
+		return UUID{}, fmt.Errorf("%s: BTRFS_IOC_FS_INFO: %w", path, err)
+	}
+	return info.fsid, nil
+}
+
 // Stat describes the file system that holds path. FS_INFO, statfs, /proc/self/mountinfo.
 func Stat(path string) (FileSystem, error) {
 	fd, _, err := openDir(path)
@@ -24,9 +42,9 @@ func Stat(path string) (FileSystem, error) {
 		return FileSystem{}, err
 	}
 	defer unix.Close(fd)
-	var info fsInfoArgs
-	if err := ioctl(fd, iocFsInfo, unsafe.Pointer(&info)); err != nil {
-		return FileSystem{}, fmt.Errorf("%s: BTRFS_IOC_FS_INFO: %w", path, err)
+	id, err := fileSystemID(fd, path)
+	if err != nil {
+		return FileSystem{}, err
 	}
 	var vfs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &vfs); err != nil {
@@ -44,9 +62,9 @@ func Stat(path string) (FileSystem, error) {
 		m.point = "/"
 	}
 	// The directory is there while quotas are on, since Linux 5.9; on older kernels they go unnoticed.
-	_, err = os.Stat("/sys/fs/btrfs/" + info.fsid.String() + "/qgroups")
+	_, err = os.Stat("/sys/fs/btrfs/" + id.String() + "/qgroups")
 	return FileSystem{
-		ID:         info.fsid,
+		ID:         id,
 		MountPoint: m.point,
 		ReadOnly:   vfs.Flags&unix.ST_RDONLY != 0,
 		Total:      vfs.Blocks * uint64(vfs.Bsize),

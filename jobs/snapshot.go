@@ -24,6 +24,9 @@ func (s *source) take(ctx context.Context, now time.Time) (taken *Snapshot, err 
 	if err := s.makeDir(); err != nil {
 		return nil, err
 	}
+	if unchanged, err := s.unchanged(ctx); unchanged || err != nil {
+		return nil, err
+	}
 	dir := s.job.SnapshotDir
 	hidden := fmt.Sprintf("%s%d-%d", hiddenSnapshot, os.Getpid(), now.UnixNano())
 	if err := btrfs.Snapshot(s.job.Source, dir, hidden, true); err != nil {
@@ -34,17 +37,6 @@ func (s *source) take(ctx context.Context, now time.Time) (taken *Snapshot, err 
 		return nil, fmt.Errorf("look at the new snapshot: %w", err)
 	}
 	drop := func() error { return btrfs.Delete(dir, hidden, v.UUID) }
-	if s.job.OnlyIfChanged {
-		if last := s.own(); len(last) > 0 {
-			changed, err := s.changedSince(ctx, last[len(last)-1], filepath.Join(dir, hidden))
-			if err != nil {
-				return nil, errors.Join(err, drop())
-			}
-			if !changed {
-				return nil, drop()
-			}
-		}
-	}
 	if err := catalog.Add(dir, catalog.Entry{UUID: v.UUID, Name: s.job.NameFormat.Format(now, s.zone), Taken: now, Ctransid: v.Ctransid}); err != nil {
 		return nil, errors.Join(err, drop())
 	}
@@ -82,6 +74,23 @@ func (s *source) settle(hidden string, now time.Time) (string, error) {
 			return "", fmt.Errorf("name the snapshot %s: %w", name, err)
 		}
 	}
+}
+
+// unchanged reports that only_if_changed wants no snapshot, which costs no transaction then. Everything that was written before is on the disk and in the trees
+// once it is synced; what is written afterwards belongs to the next run. A file system that turned read-only has lost what was not: that is no "unchanged".
+func (s *source) unchanged(ctx context.Context) (bool, error) {
+	own := s.own()
+	if !s.job.OnlyIfChanged || len(own) == 0 || s.fsys.ReadOnly {
+		return false, nil
+	}
+	if err := btrfs.Sync(s.job.Source); err != nil {
+		return false, fmt.Errorf("look for changes: %w", err)
+	}
+	changed, err := s.changedSince(ctx, own[len(own)-1], s.job.Source)
+	if err != nil {
+		return false, fmt.Errorf("look for changes: %w", err)
+	}
+	return !changed, nil
 }
 
 // changedSince reports whether the source was changed between two snapshots of it. A snapshot is made at the very end of its transaction (otransid), so

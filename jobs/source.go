@@ -107,8 +107,7 @@ func (s *source) locateDir() error {
 		// Whoever owns the source may put a directory of their own there, and names of their choice into it.
 		return hintf("look at what is in it, then: chown root "+dir+" && chmod 0700 "+dir, "snapshot directory %s can be written by others than root", dir)
 	}
-	fsys, err := btrfs.Stat(dir)
-	if err != nil || fsys.ID != s.fsys.ID {
+	if id, err := btrfs.FileSystemID(dir); err != nil || id != s.fsys.ID {
 		return hintf("a snapshot can only be made on the file system of its source", "snapshot directory %s is not on the file system of %s", dir, s.job.Source)
 	}
 	if s.dir, err = btrfs.LocateDir(dir); err != nil {

@@ -80,9 +80,9 @@ func (o Opener) Open(_ context.Context, job config.Job, d config.Destination, la
 			Hint: fmt.Sprintf("if the destination has moved to the file system at %s on purpose, say so with require_mount = %q", fsys.MountPoint, fsys.MountPoint),
 		}
 	}
-	if src, err := btrfs.Stat(job.Source); err != nil {
+	if source, err := btrfs.FileSystemID(job.Source); err != nil {
 		return nil, err
-	} else if src.ID == fsys.ID && d.RequireMount == "" {
+	} else if source == fsys.ID && d.RequireMount == "" {
 		return nil, &jobs.HintError{
 			Err:  fmt.Errorf("%w: %s is on the source's own file system", jobs.ErrAbsent, d.URL),
 			Hint: fmt.Sprintf("is the disk mounted? A copy on the same disk does not survive it; if you want one all the same, set require_mount = %q", fsys.MountPoint),
