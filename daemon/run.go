@@ -55,7 +55,7 @@ func (l *loop) execute(ctx context.Context, runner Runner, cfg *config.Config, j
 			Error: fmt.Sprintf("panic: %v", p), Hint: "this is a mistake in btrkeep: please report it with the lines from the log",
 		}
 		if err := remember(cfg, job, func(s *jobs.State) {
-			s.LastRun, s.Clock, s.LastResult, s.LastError = rec.Started, o.Clock, rec.Result, rec.Error
+			s.LastRun, s.LastResult, s.LastError = rec.Started, rec.Result, rec.Error
 		}); err != nil {
 			l.d.Log.Warn(err.Error(), jobs.KeyJob, job.Name)
 		}

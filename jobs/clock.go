@@ -31,8 +31,10 @@ func Now() Clock {
 
 // What counts as a jump.
 const (
-	maxDrift = 10 * time.Minute     // within one boot: more than any time service steps on a running machine
-	maxOff   = 400 * 24 * time.Hour // from one boot to another: longer than a machine is usually off
+	maxDrift = 10 * time.Minute // within one boot: more than any time service steps on a running machine
+	// A clock that was moved and stays so is believed in the end: after time enough for somebody, or NTP, to set it right.
+	clockTrust = 72 * time.Hour
+	maxOff     = 400 * 24 * time.Hour // from one boot to another: longer than a machine is usually off
 )
 
 // JumpedFrom says how far the wall clock was moved between last and c, and whether that is more than can be trusted. A zero last never is a jump.

@@ -47,8 +47,9 @@ type Destination interface {
 	// looks like a backup has been left. Needs the lock. Errors wrap ErrNameTaken, btrfs.ErrParentMissing, btrfs.ErrCloneSource.
 	Receive(ctx context.Context, in Incoming) (Backup, error)
 
-	// Delete deletes backups that Backups returned, each only if its UUID is still the same. Needs the lock.
-	Delete(ctx context.Context, backups []Backup) error
+	// Delete deletes backups that Backups returned, each only if its UUID is still the same, and gives those that are gone: one that cannot be
+	// deleted does not keep the others. Needs the lock.
+	Delete(ctx context.Context, backups []Backup) (gone []Backup, err error)
 
 	Close() error
 }
@@ -89,7 +90,8 @@ type Snapshot struct {
 	btrfs.Subvolume
 	Path   string
 	Taken  time.Time
-	Own    bool
+	Own    bool // made (or adopted) by btrkeep
+	Adhoc  bool // by `btrkeep backup`, which deletes no others
 	Pinned bool
 }
 

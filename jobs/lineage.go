@@ -12,18 +12,18 @@ func newLineage(all []btrfs.Subvolume) lineage {
 		l.join(s.UUID, s.ParentUUID)
 		l.join(s.UUID, s.ReceivedUUID)
 	}
+	for id := range l {
+		l[id] = l.root(id)
+	}
 	return l
 }
 
-// root finds the representative of a UUID's family, with path halving.
+// root finds the representative of a UUID's family. It writes nothing: the destinations of a run ask side by side.
 func (l lineage) root(id btrfs.UUID) btrfs.UUID {
 	for {
 		up, ok := l[id]
 		if !ok || up == id {
 			return id
-		}
-		if top, ok := l[up]; ok {
-			l[id] = top
 		}
 		id = up
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -62,7 +63,7 @@ func Lock(path string, holder Holder) (unlock func(), err error) {
 	}
 	return func() {
 		// Emptied while it is still ours, so that nobody is told of a holder that is gone.
-		_ = os.Truncate(path, 0)
+		empty(path)
 		_ = l.Unlock()
 	}, nil
 }
@@ -72,13 +73,37 @@ func Lock(path string, holder Holder) (unlock func(), err error) {
 func readHolder(path string) Holder {
 	var h Holder
 	for deadline := time.Now().Add(lockPatience); ; time.Sleep(lockRetry) {
-		b, err := os.ReadFile(path)
+		b, err := readRegular(path)
 		if err == nil && json.Unmarshal(b, &h) == nil && h.PID > 0 && unix.Kill(h.PID, 0) != unix.ESRCH {
 			return h
 		}
 		if time.Now().After(deadline) {
 			return Holder{}
 		}
+	}
+}
+
+// readRegular reads a small file, not through a link and not a pipe that nobody writes to.
+func readRegular(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, 4096)
+	n, err := f.ReadAt(b, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b[:n], err
+}
+
+// empty empties the file.
+func empty(path string) {
+	// Not through a link that somebody who may write into the directory has put in the file's place.
+	if f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0); err == nil {
+		_ = f.Truncate(0)
+		_ = f.Close()
 	}
 }
 

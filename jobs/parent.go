@@ -17,8 +17,9 @@ type candidate struct {
 }
 
 // parents are the common snapshots that an incremental send of one snapshot may be computed against, best first: the nearest
-// older one of its family, then the nearest newer one, then any other. None means a full send.
-func parents(snapshot btrfs.Subvolume, all []btrfs.Subvolume, family lineage, backups []Backup) []candidate {
+// older one of its family, then the nearest newer one, then any other; btrkeep's own before all of these, since any user of the file system can make
+// a subvolume and give it a received UUID. None means a full send.
+func parents(snapshot btrfs.Subvolume, all []btrfs.Subvolume, own func(btrfs.UUID) bool, family lineage, backups []Backup) []candidate {
 	at := newIndex(backups)
 	var found []candidate
 	for _, s := range all {
@@ -36,13 +37,16 @@ func parents(snapshot btrfs.Subvolume, all []btrfs.Subvolume, family lineage, ba
 		if older {
 			distance = snapshot.Otransid - c.Otransid
 		}
+		if !own(c.UUID) {
+			class = 3
+		}
 		switch related := family.related(c.Subvolume, snapshot); {
 		case related && older:
-			return 0, distance
+			return class, distance
 		case related:
-			return 1, distance
+			return class + 1, distance
 		default:
-			return 2, distance
+			return class + 2, distance
 		}
 	}
 	slices.SortStableFunc(found, func(a, b candidate) int {

@@ -45,7 +45,7 @@ func TestParents(t *testing.T) {
 	family := newLineage(all)
 	for _, tt := range tests {
 		var got []uint64
-		for _, c := range parents(all[4], all, family, tt.backups) {
+		for _, c := range parents(all[4], all, func(btrfs.UUID) bool { return true }, family, tt.backups) {
 			got = append(got, c.ID)
 		}
 		if !slices.Equal(got, tt.want) {

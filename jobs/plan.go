@@ -126,9 +126,9 @@ func (r *Runner) planDestination(ctx context.Context, src *source, state *State,
 	if err != nil {
 		return err
 	}
-	known := src.all // those already planned for this destination become possible parents
+	known := src.unaltered() // those already planned for this destination become possible parents
 	for i, snap := range missing(src.job, src.snapshots, backups, d.Keep, now, r.Config.Timezone) {
-		b := bases(snap.Subvolume, known, src.family, backups)[0]
+		b := src.bases(snap.Subvolume, known, backups)[0]
 		t := PlannedTransfer{Destination: d.Name, State: "present", Snapshot: snap.Name, Parent: b.parentName()}
 		if c, err := btrfs.ChangedSince(ctx, snap.Path, b.since()); err == nil {
 			t.Estimate = int64(c.Bytes)

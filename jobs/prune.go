@@ -3,6 +3,7 @@ package jobs
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,7 +18,7 @@ import (
 // The reasons why an item stays whatever the policy says.
 const (
 	keepPinned  = "pinned"
-	keepForeign = "not made by btrkeep"
+	keepForeign = "not made by this job"
 	keepLast    = "the last one in common with %s"
 )
 
@@ -38,11 +39,11 @@ func lastCommon(snapshots []Snapshot, backups []Backup) (Snapshot, Backup, bool)
 	return Snapshot{}, Backup{}, false
 }
 
-// sourceItems are the snapshots as retention sees them.
-func sourceItems(snapshots []Snapshot, keep protected) []retention.Item {
+// sourceItems are the snapshots as retention sees them. `btrkeep backup` prunes its own only, not those of a configured job of the same source.
+func sourceItems(job config.Job, snapshots []Snapshot, keep protected) []retention.Item {
 	items := make([]retention.Item, len(snapshots))
 	for i, s := range snapshots {
-		items[i] = item(s.Name, s.Taken, s.Own, s.Pinned)
+		items[i] = item(s.Name, s.Taken, s.Own && (s.Adhoc || !job.Adhoc), s.Pinned)
 		if who := keep[s.UUID]; items[i].Keep == "" && len(who) > 0 {
 			slices.Sort(who)
 			items[i].Keep = fmt.Sprintf(keepLast, strings.Join(slices.Compact(who), ", "))
@@ -146,6 +147,7 @@ func (s *source) delete(ctx context.Context, decisions []retention.Decision, don
 		byName[n.Name] = n
 	}
 	n := 0
+	var failed error // one that is mounted or holds others must not keep the rest
 	for _, d := range decisions {
 		snap, ok := byName[d.Name]
 		if !d.Remove || !ok || !snap.Own {
@@ -155,7 +157,8 @@ func (s *source) delete(ctx context.Context, decisions []retention.Decision, don
 			return err
 		}
 		if err := btrfs.Delete(s.job.SnapshotDir, snap.Name, snap.UUID); err != nil {
-			return fmt.Errorf("prune %s: %w", snap.Path, err)
+			failed = errors.Join(failed, fmt.Errorf("prune %s: %w", snap.Path, err))
+			continue
 		}
 		done(d)
 		if n++; n%pruneBatch == 0 {
@@ -165,13 +168,13 @@ func (s *source) delete(ctx context.Context, decisions []retention.Decision, don
 		}
 	}
 	if n == 0 {
-		return nil
+		return failed
 	}
 	if err := btrfs.Commit(s.job.SnapshotDir); err != nil {
-		return err
+		return errors.Join(failed, err)
 	}
 	if err := s.refresh(); err != nil {
-		return err
+		return errors.Join(failed, err)
 	}
-	return s.forget()
+	return errors.Join(failed, s.forget())
 }

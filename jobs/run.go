@@ -19,12 +19,12 @@ import (
 // Run makes one run of the job and returns its account, which is in the history by then.
 // It never returns with a lock held. A run that is refused because the job is running already has the result skipped and names the holder.
 func (r *Runner) Run(ctx context.Context, job config.Job, o Options) Record {
-	return r.execute(ctx, job, o, (*run).everything)
+	return r.execute(ctx, job, o, false, (*run).everything)
 }
 
 // Prune makes step 5 of a run alone: at the source and at every destination that is present.
 func (r *Runner) Prune(ctx context.Context, job config.Job, o Options) Record {
-	return r.execute(ctx, job, o, (*run).pruneOnly)
+	return r.execute(ctx, job, o, true, (*run).pruneOnly)
 }
 
 var errTimeout = errors.New("the job's timeout")
@@ -32,28 +32,30 @@ var errTimeout = errors.New("the job's timeout")
 // run is one execution under way.
 type run struct {
 	*Runner
-	job    config.Job
-	opts   Options
-	log    *slog.Logger
-	start  time.Time // with its monotonic reading, which opts.Clock need not have
-	source *source
-	state  State
-	taken  *Snapshot
-	noting bool // whether this run may write the state: it holds the lock
+	job     config.Job
+	opts    Options
+	log     *slog.Logger
+	start   time.Time // with its monotonic reading, which opts.Clock need not have
+	source  *source
+	state   State
+	taken   *Snapshot
+	pruning bool // step 5 alone: no backup was tried, so none succeeded
+	noting  bool // whether this run may write the state: it holds the lock
 
 	mu  sync.Mutex // guards what the destinations' goroutines write
 	rec Record
-	// clockJumped holds prune back: by a wrong clock everything is too old.
-	clockJumped bool
+	// Nothing is pruned in this run: by a wrong clock everything is too old, and without the state it is not known what absent disks need.
+	holdPrune bool
+	doubtful  bool // the clock
 }
 
-func (r *Runner) execute(ctx context.Context, job config.Job, o Options, steps func(*run, context.Context) error) Record {
+func (r *Runner) execute(ctx context.Context, job config.Job, o Options, pruning bool, steps func(*run, context.Context) error) Record {
 	if job.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(job.Timeout), fmt.Errorf("%w of %s is over", errTimeout, job.Timeout))
 		defer cancel()
 	}
-	n := &run{Runner: r, job: job, opts: o, log: r.Log.With(KeyJob, job.Name), start: time.Now()}
+	n := &run{Runner: r, pruning: pruning, job: job, opts: o, log: r.Log.With(KeyJob, job.Name), start: time.Now()}
 	n.rec = Record{Job: job.Name, Trigger: o.Trigger, Started: o.Clock.Wall, Transfers: []Transfer{}, Pruned: []Pruned{}}
 	err := n.locked(ctx, steps)
 	n.finish(ctx, err)
@@ -76,11 +78,19 @@ func (r *run) locked(ctx context.Context, steps func(*run, context.Context) erro
 	r.noting = true
 	var err error
 	if r.state, err = LoadState(r.Config.StateDir, r.job); err != nil {
-		r.warn("%v; going on without it", err)
+		// One that cannot be parsed is written anew; one that cannot be read may be whole, and stays.
+		r.holdPrune, r.noting = true, errors.Is(err, errStateSyntax)
+		r.warn("%v: nothing is pruned this time, as it is not known what absent destinations need", err)
 	}
 	if by, jumped := r.opts.Clock.JumpedFrom(r.state.Clock); jumped {
-		r.clockJumped = true
-		r.warn("the clock moved by %s since the last run: nothing is pruned this time", by.Round(time.Second))
+		if _, again := r.opts.Clock.JumpedFrom(r.state.Doubt); again || r.state.Doubt.Wall.IsZero() {
+			r.state.Doubt = r.opts.Clock
+		}
+		until := r.state.Doubt.Wall.Add(clockTrust)
+		if r.opts.Clock.Wall.Before(until) {
+			r.holdPrune, r.doubtful = true, true
+			r.warn("the clock moved by %s since it was last believed: nothing is pruned before %s, unless it comes back", by.Round(time.Second), until.Format(time.DateTime))
+		}
 	}
 	return steps(r, ctx)
 }
@@ -119,8 +129,10 @@ func (r *run) open() error {
 		r.log.Warn("deleted what an interrupted run left at the source", "names", strings.Join(removed, " "), KeyEvent, EventLeftover)
 		err = errors.Join(err, r.source.refresh())
 	}
-	if w := r.source.nestedWarning(); w != "" {
-		r.warn("%s", w)
+	for _, w := range []string{r.source.nestedWarning(), r.source.alteredWarning()} {
+		if w != "" {
+			r.warn("%s", w)
+		}
 	}
 	return err
 }
@@ -154,15 +166,19 @@ func (r *run) snapshot(ctx context.Context) error {
 
 // pruneSource is step 5 at the source.
 func (r *run) pruneSource(ctx context.Context) error {
-	if ctx.Err() != nil || r.clockJumped {
+	if ctx.Err() != nil || r.holdPrune {
 		return nil
 	}
 	decisions := r.source.retention(protections(r.job, r.state, r.Config.Timezone), r.opts.Clock.Wall)
+	// What the state on the disk protects may go now: the new one has to be there first.
+	if err := r.state.Save(r.Config.StateDir); err != nil {
+		return fmt.Errorf("nothing is pruned at the source: %w", err)
+	}
 	return r.source.delete(ctx, decisions, func(d retention.Decision) { r.pruned("source", d) })
 }
 
 func (s *source) retention(keep protected, now time.Time) []retention.Decision {
-	return retention.Plan(sourceItems(s.snapshots, keep), s.job.Keep, now, s.zone)
+	return retention.Plan(sourceItems(s.job, s.snapshots, keep), s.job.Keep, now, s.zone)
 }
 
 func (r *run) pruned(where string, d retention.Decision) {
@@ -205,7 +221,9 @@ func (r *run) finish(ctx context.Context, err error) {
 		rec.Error = fmt.Sprintf("stopped: %v", context.Cause(ctx))
 	}
 	rec.settle()
-	if rec.Result == ResultFailed || rec.failed() {
+	if r.pruning {
+		// Whoever watches on_success for backups must not hear of it.
+	} else if rec.Result == ResultFailed || rec.failed() {
 		env := []string{"BTRKEEP_RESULT=" + rec.Result, "BTRKEEP_ERROR=" + rec.firstError(), "BTRKEEP_SNAPSHOT_NAME=" + rec.Snapshot}
 		r.afterwards(ctx, "on_failure", r.job.Hooks.OnFailure, env)
 	} else if rec.Result == ResultOK {
@@ -213,13 +231,11 @@ func (r *run) finish(ctx context.Context, err error) {
 	}
 	if r.noting {
 		s := &r.state
-		s.Clock, s.LastResult, s.LastError = r.opts.Clock, rec.Result, rec.firstError()
-		// A run that was stopped is still due, like one that was killed: the daemon makes it up after its next start.
-		if ctx.Err() == nil || errors.Is(context.Cause(ctx), errTimeout) {
-			s.LastRun = rec.Started
+		if !r.doubtful {
+			s.Clock, s.Doubt = r.opts.Clock, Clock{}
 		}
-		if rec.Result == ResultOK {
-			s.LastSuccess = rec.Started
+		if !r.pruning && !r.job.Adhoc { // these tell nothing about the job's schedule
+			s.settle(ctx, rec)
 		}
 		if err := s.Save(r.Config.StateDir); err != nil {
 			r.warn("%v", err)
@@ -230,6 +246,18 @@ func (r *run) finish(ctx context.Context, err error) {
 	}
 	r.logEnd()
 	r.report(Progress{Step: "done"})
+}
+
+// settle notes what became of a run.
+func (s *State) settle(ctx context.Context, rec *Record) {
+	s.LastResult, s.LastError = rec.Result, rec.firstError()
+	// A run that was stopped is still due, like one that was killed: the daemon makes it up after its next start.
+	if ctx.Err() == nil || errors.Is(context.Cause(ctx), errTimeout) {
+		s.LastRun = rec.Started
+	}
+	if rec.Result == ResultOK {
+		s.LastSuccess = rec.Started
+	}
 }
 
 func (r *run) afterwards(ctx context.Context, what string, argv, env []string) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -37,7 +38,7 @@ func (s *source) take(ctx context.Context, now time.Time) (taken *Snapshot, err 
 		return nil, fmt.Errorf("look at the new snapshot: %w", err)
 	}
 	drop := func() error { return btrfs.Delete(dir, hidden, v.UUID) }
-	if err := catalog.Add(dir, catalog.Entry{UUID: v.UUID, Name: s.job.NameFormat.Format(now, s.zone), Taken: now, Ctransid: v.Ctransid}); err != nil {
+	if err := catalog.Add(dir, catalog.Entry{UUID: v.UUID, Name: s.job.NameFormat.Format(now, s.zone), Taken: now, Ctransid: v.Ctransid, Adhoc: s.job.Adhoc}); err != nil {
 		return nil, errors.Join(err, drop())
 	}
 	name, err := s.settle(hidden, now)
@@ -101,6 +102,9 @@ func (s *source) changedSince(ctx context.Context, last Snapshot, path string) (
 	if err != nil {
 		return false, err
 	}
+	if last.ParentUUID != s.volume.UUID {
+		return true, nil // the source was rolled back or replaced since: it may be older than the snapshot
+	}
 	if v.Ctransid <= last.Otransid {
 		return false, nil
 	}
@@ -155,7 +159,10 @@ func (s *source) nestedWarning() string {
 	if len(s.nested) == 0 {
 		return ""
 	}
-	names := s.nested
+	names := make([]string, len(s.nested))
+	for i, n := range s.nested { // any user may have chosen them
+		names[i] = strconv.Quote(n)
+	}
 	more := ""
 	if len(names) > 5 {
 		names, more = names[:5], fmt.Sprintf(" and %d more", len(s.nested)-5)

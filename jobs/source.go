@@ -53,7 +53,8 @@ type source struct {
 	family    lineage
 	snapshots []Snapshot // in the snapshot directory, read-only, of the family, oldest first by transaction
 	leftovers []btrfs.Subvolume
-	nested    []string // subvolumes inside the source: not in its snapshots
+	altered   map[btrfs.UUID]bool // snapshots of ours that somebody has written into: no parents for anything
+	nested    []string            // subvolumes inside the source: not in its snapshots
 }
 
 // openSource looks at the source and refuses what could not be backed up right.
@@ -145,7 +146,11 @@ func (s *source) refresh() error {
 			return err
 		}
 	}
+	s.altered = map[btrfs.UUID]bool{}
 	for _, v := range s.all {
+		if e, ok := cat[v.UUID]; ok && e.Ctransid != 0 && e.Ctransid != v.Ctransid {
+			s.altered[v.UUID] = true
+		}
 		inDir := s.dir != (btrfs.Dir{}) && s.dir.Holds(v)
 		switch {
 		case inDir && strings.HasPrefix(v.Name, hiddenSnapshot):
@@ -156,14 +161,14 @@ func (s *source) refresh() error {
 			s.nested = append(s.nested, v.Name)
 		}
 	}
-	slices.SortFunc(s.snapshots, func(a, b Snapshot) int { return cmp.Compare(a.Otransid, b.Otransid) })
+	slices.SortFunc(s.snapshots, func(a, b Snapshot) int { return cmp.Or(cmp.Compare(a.Otransid, b.Otransid), cmp.Compare(a.ID, b.ID)) })
 	return nil
 }
 
 func (s *source) snapshot(v btrfs.Subvolume, cat catalog.Catalog) Snapshot {
 	n := Snapshot{Subvolume: v, Path: filepath.Join(s.job.SnapshotDir, v.Name)}
 	e, own := cat[v.UUID]
-	n.Own, n.Pinned = own, e.Pinned != ""
+	n.Own, n.Pinned, n.Adhoc = own, e.Pinned != "", e.Adhoc
 	n.Taken = e.Taken
 	if !own {
 		var ok bool
@@ -177,4 +182,28 @@ func (s *source) snapshot(v btrfs.Subvolume, cat catalog.Catalog) Snapshot {
 // own are the snapshots that btrkeep made, oldest first.
 func (s *source) own() []Snapshot {
 	return slices.DeleteFunc(slices.Clone(s.snapshots), func(n Snapshot) bool { return !n.Own })
+}
+
+// isOwn reports whether btrkeep made the snapshot.
+func (s *source) isOwn(id btrfs.UUID) bool {
+	return slices.ContainsFunc(s.snapshots, func(n Snapshot) bool { return n.Own && n.UUID == id })
+}
+
+// alteredWarning names the snapshots that somebody has written into.
+func (s *source) alteredWarning() string {
+	var names []string
+	for _, n := range s.snapshots {
+		if s.altered[n.UUID] {
+			names = append(names, n.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("somebody has written into %s at %s: not used as a parent any more; delete it when it is no longer wanted", strings.Join(names, ", "), s.job.SnapshotDir)
+}
+
+// unaltered are the subvolumes that may serve as parents, as far as we can tell.
+func (s *source) unaltered() []btrfs.Subvolume {
+	return slices.DeleteFunc(slices.Clone(s.all), func(v btrfs.Subvolume) bool { return s.altered[v.UUID] })
 }

@@ -28,7 +28,8 @@ type State struct {
 	LastSuccess  time.Time                   `json:"last_success,omitzero"` // start of the last run with result ok
 	LastResult   string                      `json:"last_result,omitempty"`
 	LastError    string                      `json:"last_error,omitempty"`
-	Clock        Clock                       `json:"clock,omitzero"` // at the last run
+	Clock        Clock                       `json:"clock,omitzero"` // at the last run whose clock was believed
+	Doubt        Clock                       `json:"doubt,omitzero"` // since when another clock shows, one that is not believed yet
 	Destinations map[string]DestinationState `json:"destinations"`   // by URL
 }
 
@@ -61,6 +62,8 @@ func statePath(dir, snapshotDir string) string {
 	return filepath.Join(dir, "jobs", hex.EncodeToString(sum[:8])+".json")
 }
 
+var errStateSyntax = errors.New("not what btrkeep wrote")
+
 // LoadState reads the state of a job; a job that has none, or one that cannot be parsed, has an empty one.
 func LoadState(dir string, job config.Job) (State, error) {
 	s := State{Job: job.Name, Source: job.Source, SnapshotDir: job.SnapshotDir}
@@ -69,11 +72,12 @@ func LoadState(dir string, job config.Job) (State, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
+		s.Destinations = map[string]DestinationState{}
 		return s, fmt.Errorf("read state: %w", err)
 	default:
 		if err := json.Unmarshal(b, &s); err != nil {
 			return State{Job: job.Name, Source: job.Source, SnapshotDir: job.SnapshotDir, Destinations: map[string]DestinationState{}},
-				fmt.Errorf("state of job %s in %s: %w", job.Name, path, err)
+				fmt.Errorf("state of job %s in %s: %w: %w", job.Name, path, errStateSyntax, err)
 		}
 		s.Job, s.Source, s.SnapshotDir = job.Name, job.Source, job.SnapshotDir
 	}

@@ -56,6 +56,11 @@ func (r *Runner) Status(ctx context.Context, job config.Job, now time.Time) Stat
 	case "":
 	case ResultFailed:
 		s.State = "failing"
+	case ResultPartial:
+		s.State = state.LastResult
+		if state.LastError != "" { // partial for an absent destination leaves none
+			s.State = "failing"
+		}
 	default:
 		s.State = state.LastResult
 	}
@@ -98,7 +103,7 @@ func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.De
 			s.Newest, s.NewestTime = b.Name, b.Taken
 		}
 		for _, b := range backups {
-			if b.Complete {
+			if b.Complete && !b.Altered {
 				s.Backups++
 			}
 		}

@@ -137,7 +137,7 @@ func (r *run) logTransfers(t *target, wanted int) {
 
 // pruneDestination is step 5 at one destination.
 func (r *run) pruneDestination(ctx context.Context, t *target) error {
-	if ctx.Err() != nil || r.clockJumped {
+	if ctx.Err() != nil || r.holdPrune {
 		return nil
 	}
 	decisions := destinationRetention(r.source.snapshots, t.backups, t.cfg.Keep, r.opts.Clock.Wall, r.Config.Timezone)
@@ -151,18 +151,16 @@ func (r *run) pruneDestination(ctx context.Context, t *target) error {
 		return nil
 	}
 	r.report(Progress{Step: "prune", Destination: t.cfg.Name})
-	if err := t.dest.Delete(ctx, gone); err != nil {
-		return err
-	}
-	for _, d := range decisions {
-		if d.Remove {
+	gone, err := t.dest.Delete(ctx, gone)
+	for i, d := range decisions {
+		if slices.ContainsFunc(gone, func(g Backup) bool { return g.UUID == t.backups[i].UUID }) {
 			r.pruned(t.cfg.Name, d)
 		}
 	}
 	t.backups = slices.DeleteFunc(t.backups, func(b Backup) bool {
 		return slices.ContainsFunc(gone, func(g Backup) bool { return g.UUID == b.UUID })
 	})
-	return nil
+	return err
 }
 
 // destinationRetention decides over a destination's backups; the decisions are in their order.
@@ -180,6 +178,11 @@ func (r *run) note(t *target, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.state.Destinations[t.cfg.URL]
+	if r.pruning && err == nil {
+		r.remember(&s, t, now)
+		r.state.Destinations[t.cfg.URL] = s
+		return
+	}
 	s.Name, s.LastAttempt, s.Adhoc = t.cfg.Name, now, r.job.Adhoc
 	mine := -1
 	for i, tr := range r.rec.Transfers {
@@ -244,7 +247,7 @@ func (r *run) remember(s *DestinationState, t *target, now time.Time) {
 			s.Disks[id.FileSystem.String()] = CommonState{Snapshot: snap.UUID, Name: snap.Name, Seen: now}
 		}
 	}
-	if r.clockJumped {
+	if r.holdPrune {
 		return
 	}
 	for id, d := range s.Disks {

@@ -37,10 +37,10 @@ func (b basis) parentName() string {
 }
 
 // bases are the choices for one snapshot, best first, a full send last: it is only reached when the receiver cannot find the parents.
-func bases(snapshot btrfs.Subvolume, all []btrfs.Subvolume, family lineage, backups []Backup) []basis {
-	best := parents(snapshot, all, family, backups)
+func (s *source) bases(snapshot btrfs.Subvolume, all []btrfs.Subvolume, backups []Backup) []basis {
+	best := parents(snapshot, all, s.isOwn, s.family, backups)
 	var b []basis
-	if c := clones(best, family); len(c) > 0 {
+	if c := clones(best, s.family); len(c) > 0 {
 		b = append(b, basis{best[0], c})
 	}
 	for _, p := range best[:min(len(best), maxAttempts)] {
@@ -71,7 +71,7 @@ func (s *sender) transfer(ctx context.Context, snap Snapshot, backups []Backup) 
 	}
 	defer release()
 	start = time.Now() // waiting is not transferring
-	choices := bases(snap.Subvolume, s.source.all, s.source.family, backups)
+	choices := s.source.bases(snap.Subvolume, s.source.unaltered(), backups)
 	for i, b := range choices {
 		t.Parent = b.parentName()
 		backup, bytes, err := s.sendAgain(ctx, snap, b)
@@ -82,7 +82,9 @@ func (s *sender) transfer(ctx context.Context, snap Snapshot, backups []Backup) 
 		}
 		err = transferError(err)
 		t.Error, t.Hint = err.Error(), Hint(err)
-		otherwise := errors.Is(err, btrfs.ErrParentMissing) || errors.Is(err, btrfs.ErrCloneSource)
+		// A parent that is not what it seems, or a kernel's mistake in the stream, shows as a name that is missing or taken.
+		mismatch := !b.full() && !errors.Is(err, ErrNameTaken) && (says(err, syscall.ENOENT) || says(err, syscall.EEXIST))
+		otherwise := mismatch || errors.Is(err, btrfs.ErrParentMissing) || errors.Is(err, btrfs.ErrCloneSource)
 		if !otherwise || i == len(choices)-1 || ctx.Err() != nil {
 			return t, nil
 		}
@@ -148,11 +150,14 @@ func (s Snapshot) streamCtransid() uint64 {
 	return s.Ctransid
 }
 
-// transferError adds what to do about the errors that people meet. A receiver that is a program tells its errno in words only.
+// says reports whether an error is the errno. A receiver that is a program tells it in words only.
+func says(err error, e syscall.Errno) bool {
+	return errors.Is(err, e) || strings.Contains(strings.ToLower(err.Error()), e.Error())
+}
+
+// transferError adds what to do about the errors that people meet.
 func transferError(err error) error {
-	is := func(e syscall.Errno) bool {
-		return errors.Is(err, e) || strings.Contains(strings.ToLower(err.Error()), e.Error())
-	}
+	is := func(e syscall.Errno) bool { return says(err, e) }
 	switch {
 	case Hint(err) != "":
 		return err
@@ -233,7 +238,7 @@ func (l *limited) Read(p []byte) (int, error) {
 // newest gives the newest backup by the time its snapshot was taken, those dated in the future left out.
 func newest(backups []Backup, now time.Time) (Backup, bool) {
 	for _, b := range slices.Backward(backups) {
-		if b.Complete && !b.Taken.After(now.Add(24*time.Hour)) {
+		if b.Complete && !b.Altered && !b.Taken.After(now.Add(24*time.Hour)) {
 			return b, true
 		}
 	}

@@ -35,6 +35,9 @@ type Entry struct {
 	Taken    time.Time  `json:"taken"`              // when the snapshot was taken at the source
 	Ctransid uint64     `json:"ctransid,omitempty"` // once everything was on the disk: a later one means that somebody has written into it
 	Pinned   string     `json:"pinned,omitempty"`   // the reason
+	Adhoc    bool       `json:"adhoc,omitempty"`    // a snapshot that `btrkeep backup` made
+	Source   string     `json:"source,omitempty"`   // of a backup: machine and path of the source
+	Volume   btrfs.UUID `json:"volume,omitzero"`    // of a backup: the source subvolume
 }
 
 // Catalog is the content of one catalog file.
@@ -111,5 +114,5 @@ func encode(entries []Entry) []byte {
 }
 
 func open(dir string, flags int) (*os.File, error) {
-	return os.OpenFile(filepath.Join(dir, File), flags|unix.O_NOFOLLOW|unix.O_NOATIME, 0o600)
+	return os.OpenFile(filepath.Join(dir, File), flags|unix.O_NOFOLLOW|unix.O_NOATIME|unix.O_NONBLOCK, 0o600)
 }

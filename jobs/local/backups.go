@@ -60,16 +60,18 @@ func (d *Dir) Backups(context.Context) ([]jobs.Backup, error) {
 
 func (d *Dir) backup(s btrfs.Subvolume, cat catalog.Catalog) jobs.Backup {
 	e, own := cat[s.UUID]
+	// Two sources that share a directory, from two machines or two configurations, must not prune each other's backups. A source that was moved,
+	// restored or rolled back is still known by one of the two.
+	own = own && (e.Source == "" || e.Source == d.origin || e.Volume == d.volume)
 	b := jobs.Backup{
 		Subvolume: s,
 		Path:      filepath.Join(d.path, s.Name),
-		Taken:     e.Taken,
 		Complete:  s.ReadOnly && !s.ReceivedUUID.IsZero(),
 		Own:       own,
 		Pinned:    e.Pinned != "",
-		Altered:   own && e.Ctransid != 0 && e.Ctransid != s.Ctransid,
+		Altered:   e.Ctransid != 0 && e.Ctransid != s.Ctransid,
 	}
-	if !own {
+	if b.Taken = e.Taken; b.Taken.IsZero() {
 		var ok bool
 		if b.Taken, ok = d.job.NameFormat.Parse(s.Name, d.opener.Zone); !ok {
 			b.Taken = s.Created
@@ -98,27 +100,34 @@ func (d *Dir) Clean(context.Context) (removed []string, err error) {
 }
 
 // Delete deletes backups that are btrkeep's own, and waits for the deletions to be durable: what was pruned does not come back.
-func (d *Dir) Delete(ctx context.Context, backups []jobs.Backup) error {
-	gone := make(map[btrfs.UUID]bool, len(backups))
-	for i, b := range backups {
-		if err := ctx.Err(); err != nil {
-			return err
+func (d *Dir) Delete(ctx context.Context, backups []jobs.Backup) (gone []jobs.Backup, err error) {
+	ids := make(map[btrfs.UUID]bool, len(backups))
+	for _, b := range backups {
+		if e := ctx.Err(); e != nil {
+			err = errors.Join(err, e)
+			break
 		}
 		if !b.Own {
-			return fmt.Errorf("delete %s: not made by btrkeep", b.Path)
+			err = errors.Join(err, fmt.Errorf("delete %s: not made by this job", b.Path))
+			continue
 		}
-		if err := btrfs.Delete(d.path, b.Name, b.UUID); err != nil {
-			return fmt.Errorf("prune %s: %w", b.Path, err)
+		if e := btrfs.Delete(d.path, b.Name, b.UUID); e != nil {
+			err = errors.Join(err, &jobs.HintError{Err: fmt.Errorf("prune %s: %w", b.Path, e), Hint: "what is mounted has to be unmounted, what holds other subvolumes emptied of them; until then it stays"})
+			continue
 		}
-		gone[b.UUID] = true
-		if i%deleteBatch == deleteBatch-1 {
-			if err := btrfs.WaitDeleted(ctx, d.path); err != nil {
-				return err
+		gone, ids[b.UUID] = append(gone, b), true
+		if len(gone)%deleteBatch == 0 {
+			if e := btrfs.WaitDeleted(ctx, d.path); e != nil {
+				err = errors.Join(err, e)
+				break
 			}
 		}
 	}
-	if err := btrfs.Commit(d.path); err != nil {
-		return fmt.Errorf("commit deletions in %s: %w", d.path, err)
+	if len(gone) == 0 {
+		return nil, err
 	}
-	return catalog.Forget(d.path, func(id btrfs.UUID) bool { return gone[id] })
+	if e := btrfs.Commit(d.path); e != nil {
+		return gone, errors.Join(err, fmt.Errorf("commit deletions in %s: %w", d.path, e))
+	}
+	return gone, errors.Join(err, catalog.Forget(d.path, func(id btrfs.UUID) bool { return ids[id] }))
 }

@@ -41,6 +41,8 @@ type Dir struct {
 	path     string // without symbolic links
 	job      config.Job
 	identity jobs.Identity
+	origin   string     // machine and path of the source
+	volume   btrfs.UUID // the source
 	opener   Opener
 	version  int // 0: not asked yet
 }
@@ -94,8 +96,12 @@ func (o Opener) Open(_ context.Context, job config.Job, d config.Destination, la
 			Hint: "mounted read-only, or turned so by the kernel after an error: see its log, then `mount -o remount,rw`",
 		}
 	}
+	source, err := btrfs.Info(job.Source)
+	if err != nil {
+		return nil, err
+	}
 	return &Dir{
-		path: path, job: job, opener: o,
+		path: path, job: job, opener: o, origin: machine() + ":" + job.Source, volume: source.UUID,
 		identity: jobs.Identity{FileSystem: fsys.ID, MountPoint: fsys.MountPoint, Free: fsys.Free, Total: fsys.Total, ReadOnly: fsys.ReadOnly},
 	}, nil
 }
@@ -125,6 +131,15 @@ func resolve(path string) (resolved, existing string, err error) {
 	}
 }
 
+// machine is this installation, machine-id(5); empty where there is none.
+func machine() string {
+	b, err := os.ReadFile("/etc/machine-id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
 // above reports whether mount point a lies strictly above b.
 func above(a, b string) bool {
 	return a != b && strings.HasPrefix(b, strings.TrimSuffix(a, "/")+"/")
@@ -137,6 +152,9 @@ func (d *Dir) Identity() jobs.Identity { return d.identity }
 func (d *Dir) Lock(holder jobs.Holder) (func(), error) {
 	if err := os.MkdirAll(d.path, 0o700); err != nil {
 		return nil, fmt.Errorf("make the destination directory: %w", err)
+	}
+	if id, err := btrfs.FileSystemID(d.path); err != nil || id != d.identity.FileSystem {
+		return nil, fmt.Errorf("%w: the disk at %s went away just now", jobs.ErrAbsent, d.identity.MountPoint)
 	}
 	return jobs.Lock(filepath.Join(d.path, lockFile), holder)
 }

@@ -25,7 +25,7 @@ func (d *Dir) Receive(ctx context.Context, in jobs.Incoming) (jobs.Backup, error
 	if err != nil {
 		return jobs.Backup{}, errors.Join(err, d.drop(hidden))
 	}
-	entry := catalog.Entry{UUID: made.UUID, Name: in.Name, Taken: in.Taken, Ctransid: made.Ctransid}
+	entry := catalog.Entry{UUID: made.UUID, Name: in.Name, Taken: in.Taken, Ctransid: made.Ctransid, Source: d.origin, Volume: d.volume}
 	if err := catalog.Add(d.path, entry); err != nil {
 		return jobs.Backup{}, errors.Join(err, d.drop(hidden))
 	}
