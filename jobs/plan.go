@@ -3,7 +3,6 @@ package jobs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -22,6 +21,9 @@ type Plan struct {
 	Warnings  []string          `json:"warnings"`
 	Error     string            `json:"error,omitempty"`
 	Hint      string            `json:"hint,omitempty"`
+
+	pruneOnly bool
+	holdPrune string // why nothing would be removed
 }
 
 // PlannedSnapshot is step 3.
@@ -55,7 +57,16 @@ const pendingTransaction = math.MaxUint64
 
 // Plan works out what the next run would do. It takes no lock and changes nothing, so a run under way may overtake it.
 func (r *Runner) Plan(ctx context.Context, job config.Job, clock Clock) Plan {
-	p := Plan{Job: job.Name, Transfers: []PlannedTransfer{}, Prune: []PlannedPrune{}, Warnings: []string{}}
+	return r.planned(ctx, job, clock, false)
+}
+
+// PlanPrune works out what Prune would do.
+func (r *Runner) PlanPrune(ctx context.Context, job config.Job, clock Clock) Plan {
+	return r.planned(ctx, job, clock, true)
+}
+
+func (r *Runner) planned(ctx context.Context, job config.Job, clock Clock, pruneOnly bool) Plan {
+	p := Plan{Job: job.Name, Transfers: []PlannedTransfer{}, Prune: []PlannedPrune{}, Warnings: []string{}, pruneOnly: pruneOnly}
 	if err := r.plan(ctx, job, clock, &p); err != nil {
 		p.Error, p.Hint = err.Error(), Hint(err)
 	}
@@ -67,18 +78,24 @@ func (r *Runner) plan(ctx context.Context, job config.Job, clock Clock, p *Plan)
 	if err != nil {
 		return err
 	}
-	if w := src.nestedWarning(); w != "" {
-		p.Warnings = append(p.Warnings, w)
+	for _, w := range []string{src.nestedWarning(), src.alteredWarning()} {
+		if w != "" {
+			p.Warnings = append(p.Warnings, w)
+		}
 	}
 	state, err := LoadState(r.Config.StateDir, job)
 	if err != nil {
-		p.Warnings = append(p.Warnings, err.Error())
+		p.holdPrune = err.Error()
+	} else {
+		p.holdPrune = state.doubt(clock)
 	}
-	if by, jumped := clock.JumpedFrom(state.Clock); jumped {
-		p.Warnings = append(p.Warnings, fmt.Sprintf("the clock moved by %s since the last run: nothing would be pruned", by.Round(time.Second)))
+	if p.holdPrune != "" {
+		p.Warnings = append(p.Warnings, p.holdPrune)
 	}
-	if p.Snapshot, err = src.planSnapshot(ctx, clock.Wall); err != nil {
-		return err
+	if !p.pruneOnly {
+		if p.Snapshot, err = src.planSnapshot(ctx, clock.Wall); err != nil {
+			return err
+		}
 	}
 	for _, d := range job.Destinations {
 		if err := r.planDestination(ctx, src, &state, d, clock.Wall, p); err != nil {
@@ -127,7 +144,11 @@ func (r *Runner) planDestination(ctx context.Context, src *source, state *State,
 		return err
 	}
 	known := src.unaltered() // those already planned for this destination become possible parents
-	for i, snap := range missing(src.job, src.snapshots, backups, d.Keep, now, r.Config.Timezone) {
+	var send []Snapshot
+	if !p.pruneOnly {
+		send = missing(src.job, src.snapshots, backups, d.Keep, now, r.Config.Timezone)
+	}
+	for i, snap := range send {
 		b := src.bases(snap.Subvolume, known, backups)[0]
 		t := PlannedTransfer{Destination: d.Name, State: "present", Snapshot: snap.Name, Parent: b.parentName()}
 		if c, err := btrfs.ChangedSince(ctx, snap.Path, b.since()); err == nil {
@@ -160,6 +181,9 @@ func (r *Runner) planDestination(ctx context.Context, src *source, state *State,
 
 func (p *Plan) addPrune(where string, decisions []retention.Decision) {
 	for _, d := range decisions {
+		if d.Remove && p.holdPrune != "" {
+			d.Remove, d.Reasons = false, append(d.Reasons, "nothing is pruned now")
+		}
 		p.Prune = append(p.Prune, PlannedPrune{Where: where, Name: d.Name, Taken: d.Time, Remove: d.Remove, Reasons: d.Reasons})
 	}
 }

@@ -82,15 +82,9 @@ func (r *run) locked(ctx context.Context, steps func(*run, context.Context) erro
 		r.holdPrune, r.noting = true, errors.Is(err, errStateSyntax)
 		r.warn("%v: nothing is pruned this time, as it is not known what absent destinations need", err)
 	}
-	if by, jumped := r.opts.Clock.JumpedFrom(r.state.Clock); jumped {
-		if _, again := r.opts.Clock.JumpedFrom(r.state.Doubt); again || r.state.Doubt.Wall.IsZero() {
-			r.state.Doubt = r.opts.Clock
-		}
-		until := r.state.Doubt.Wall.Add(clockTrust)
-		if r.opts.Clock.Wall.Before(until) {
-			r.holdPrune, r.doubtful = true, true
-			r.warn("the clock moved by %s since it was last believed: nothing is pruned before %s, unless it comes back", by.Round(time.Second), until.Format(time.DateTime))
-		}
+	if why := r.state.doubt(r.opts.Clock); why != "" {
+		r.holdPrune, r.doubtful = true, true
+		r.warn("%s", why)
 	}
 	return steps(r, ctx)
 }

@@ -103,6 +103,22 @@ func (s State) Save(dir string) error {
 	return syncDir(filepath.Dir(path))
 }
 
+// doubt says why the clock is not believed, or nothing. A clock that was moved is doubted until it comes back or has stayed for clockTrust.
+func (s *State) doubt(clock Clock) (why string) {
+	by, jumped := clock.JumpedFrom(s.Clock)
+	if !jumped {
+		return ""
+	}
+	if _, again := clock.JumpedFrom(s.Doubt); again || s.Doubt.Wall.IsZero() {
+		s.Doubt = clock
+	}
+	until := s.Doubt.Wall.Add(clockTrust)
+	if !clock.Wall.Before(until) {
+		return ""
+	}
+	return fmt.Sprintf("the clock moved by %s since it was last believed: nothing is pruned before %s, unless it comes back", by.Round(time.Second), until.Format(time.DateTime))
+}
+
 // syncDir makes a rename in dir durable: renameio syncs the file, not the directory.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

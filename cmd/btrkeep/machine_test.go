@@ -15,8 +15,8 @@ import (
 	"github.com/btrkeep/btrkeep/internal/testdisk"
 )
 
-// diskSize is enough for what these tests write, and small enough for images of power cuts to be copied.
-const diskSize = 256 << 20
+// disk is large enough for what these tests write, and small enough for images of power cuts to be copied.
+var disk = testdisk.Options{Size: 256 << 20, MountOptions: "noatime", InMemory: true}
 
 // machine is what one installation of btrkeep has: a source disk with the subvolume home, destination disks, and a configuration.
 type machine struct {
@@ -31,11 +31,10 @@ type machine struct {
 // newMachine makes a machine with n destination disks.
 func newMachine(t *testing.T, n int) *machine {
 	t.Helper()
-	options := testdisk.Options{Size: diskSize, MountOptions: "noatime"}
-	src := testdisk.New(t, options)
+	src := testdisk.New(t, disk)
 	var dests []string
 	for range n {
-		dests = append(dests, testdisk.New(t, options).Path)
+		dests = append(dests, testdisk.New(t, disk).Path)
 	}
 	m := machineOn(t, src.Path, dests...)
 	must(t, btrfs.Create(src.Path, "home"))

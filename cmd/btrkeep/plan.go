@@ -19,7 +19,7 @@ size, and every decision of retention with its reasons. Nothing is changed.`, co
 }
 
 func (a *app) plan(ctx context.Context, cfg *config.Config, list []config.Job) error {
-	return a.showPlans(ctx, cfg, list, func(w io.Writer, p jobs.Plan) {
+	return a.showPlans(ctx, cfg, list, (*jobs.Runner).Plan, func(w io.Writer, p jobs.Plan) {
 		writePlan(w, p)
 		writePrune(w, p, true)
 	})
@@ -27,16 +27,16 @@ func (a *app) plan(ctx context.Context, cfg *config.Config, list []config.Job) e
 
 // planPrune shows step 5 alone.
 func (a *app) planPrune(ctx context.Context, cfg *config.Config, list []config.Job) error {
-	return a.showPlans(ctx, cfg, list, func(w io.Writer, p jobs.Plan) {
+	return a.showPlans(ctx, cfg, list, (*jobs.Runner).PlanPrune, func(w io.Writer, p jobs.Plan) {
 		fmt.Fprintf(w, "%s:\n", p.Job)
 		writePrune(w, p, false)
 	})
 }
 
-func (a *app) showPlans(ctx context.Context, cfg *config.Config, list []config.Job, write func(io.Writer, jobs.Plan)) error {
+func (a *app) showPlans(ctx context.Context, cfg *config.Config, list []config.Job, plan func(*jobs.Runner, context.Context, config.Job, jobs.Clock) jobs.Plan, write func(io.Writer, jobs.Plan)) error {
 	plans, status := []jobs.Plan{}, exitOK
 	for _, j := range list {
-		p := a.viewer(cfg).Plan(ctx, j, jobs.Now())
+		p := plan(a.viewer(cfg), ctx, j, jobs.Now())
 		if p.Error != "" || slices.ContainsFunc(p.Transfers, func(t jobs.PlannedTransfer) bool { return t.State == "failed" }) {
 			status = exitFailed
 		}

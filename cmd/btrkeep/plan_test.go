@@ -98,8 +98,7 @@ func keeping(last int) string {
 // What a plan says is what the run then does, but for the name of the snapshot that is made a moment later.
 func TestPlanIsWhatRunDoes(t *testing.T) {
 	t.Parallel()
-	options := testdisk.Options{Size: diskSize, MountOptions: "noatime"}
-	src, near, far := testdisk.New(t, options), testdisk.New(t, options), testdisk.New(t, options)
+	src, near, far := testdisk.New(t, disk), testdisk.New(t, disk), testdisk.New(t, disk)
 	m := machineOn(t, src.Path, near.Path, far.Path)
 	must(t, btrfs.Create(src.Path, "home"))
 	m.configure(keeping(2))

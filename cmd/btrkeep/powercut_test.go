@@ -20,11 +20,12 @@ const cutJob = `
 receiver = "$RECEIVER"
 [jobs.home]
 source = "$SRC/home"
+name_format = "20060102T150405.000000" # many in a second, in the order of their names
 keep   = { last = 10 }
 [jobs.home.destinations.disk]
 url        = "$DST1/home"
 keep       = { last = 4 }
-rate_limit = "16M"
+rate_limit = "8M"
 `
 
 // powerCuts is at how many moments the power is cut.
@@ -34,8 +35,7 @@ const powerCuts = 30
 // destination under the name of a backup is identical to its snapshot, and the machine that comes back goes on, incrementally, without a hand.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
-	options := testdisk.Options{Size: diskSize, MountOptions: "noatime"}
-	src, dst := testdisk.NewFaulty(t, options), testdisk.NewFaulty(t, options)
+	src, dst := testdisk.NewFaulty(t, disk), testdisk.NewFaulty(t, disk)
 	m := machineOn(t, src.Path, dst.Path)
 	m.state = filepath.Join(src.Path, "state") // it loses power, too
 	must(t, btrfs.Create(src.Path, "home"))
@@ -74,11 +74,11 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// change gives the next run something to do: about 3 MiB.
+// change gives the next run something to do: about 2 MiB.
 func (m *machine) change(seed uint64) {
 	m.t.Helper()
 	must(m.t, testdisk.Mutate(m.home(), seed, 20))
-	m.grow("large", seed, 3<<20)
+	m.grow("large", seed, 2<<20)
 }
 
 // powerCut is what a power cut left of a machine that goes on all the same.

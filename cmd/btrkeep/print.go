@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -25,11 +27,31 @@ func (a *app) printJSON(v any) error {
 	return enc.Encode(v)
 }
 
-// table prints aligned columns; the rows are separated by tabs.
+// aside begins a line of a table that is no row: it stands between the rows and leaves their columns alone.
+const aside = "\x00"
+
+// table prints aligned columns; those of a row are separated by tabs.
 func (a *app) table(fill func(w io.Writer)) error {
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fill(w)
-	return w.Flush()
+	var text, rows bytes.Buffer
+	fill(&text)
+	lines := strings.SplitAfter(text.String(), "\n")
+	w := tabwriter.NewWriter(&rows, 0, 0, 2, ' ', 0)
+	for _, line := range lines {
+		if !strings.HasPrefix(line, aside) {
+			_, _ = io.WriteString(w, line) // into memory
+		}
+	}
+	_ = w.Flush()
+	var out strings.Builder
+	for _, line := range lines[:len(lines)-1] { // the last is what follows the last newline
+		line, isAside := strings.CutPrefix(line, aside)
+		if !isAside {
+			line, _ = rows.ReadString('\n')
+		}
+		out.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+	_, err := io.WriteString(a.stdout, out.String())
+	return err
 }
 
 // formatBytes writes a size in powers of 1024 as the configuration does.

@@ -56,13 +56,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
 	var exit *exitError
-	if !errors.As(err, &exit) {
-		exit = &exitError{exitUsage, err} // cobra's own: unknown commands and flags
+	if !errors.As(err, &exit) { // cobra's own: unknown commands and flags
+		exit = &exitError{exitUsage, &jobs.HintError{Err: err, Hint: fmt.Sprintf("`%s --help` tells how it is used", c.CommandPath())}}
 	}
 	if exit.err != nil {
 		a.printError(exit.err)

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -124,7 +127,11 @@ func (a *app) runByDaemon(ctx context.Context, cfg *config.Config, list []config
 func (a *app) runHere(ctx context.Context, cfg *config.Config, list []config.Job, do func(*jobs.Runner, context.Context, config.Job, jobs.Options) jobs.Record) []jobs.Record {
 	line := a.progressLine()
 	defer line.clear()
-	runner := a.runner(cfg, a.quiet(), &jobs.Slots{}, line.show)
+	log := slog.New(slog.DiscardHandler) // what it would say is in the records
+	if a.verbose {
+		log = a.quiet()
+	}
+	runner := a.runner(cfg, log, &jobs.Slots{}, line.show)
 	records := make([]jobs.Record, len(list))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, cfg.Parallel)
@@ -139,16 +146,18 @@ func (a *app) runHere(ctx context.Context, cfg *config.Config, list []config.Job
 	return records
 }
 
-// report prints what became of runs and gives the exit status.
+// report prints what became of runs, what was done on stdout and what went wrong on stderr, and gives the exit status.
 func (a *app) report(records []jobs.Record) error {
 	if a.json {
 		if err := a.printJSON(records); err != nil {
 			return err
 		}
-	} else {
-		for _, r := range records {
+	}
+	for _, r := range records {
+		if !a.json {
 			a.printRecord(r)
 		}
+		a.printProblems(r)
 	}
 	if status := jobs.ExitStatus(records); status != exitOK {
 		return &exitError{status: status}
@@ -156,7 +165,7 @@ func (a *app) report(records []jobs.Record) error {
 	return nil
 }
 
-// printRecord tells one run: what was done on stdout, what went wrong on stderr.
+// printRecord tells what one run did.
 func (a *app) printRecord(r jobs.Record) {
 	switch {
 	case r.Unchanged:
@@ -164,7 +173,7 @@ func (a *app) printRecord(r jobs.Record) {
 	case r.Snapshot != "":
 		fmt.Fprintf(a.stdout, "%s: snapshot %s\n", r.Job, r.Snapshot)
 	}
-	for _, t := range r.Transfers {
+	for _, t := range byDestination(r.Transfers) {
 		switch {
 		case t.Result == jobs.ResultOK && t.Bytes > 0:
 			fmt.Fprintf(a.stdout, "%s: %s: %s %s, %s in %.1f s\n", r.Job, t.Destination, t.Snapshot, basisText(t.Parent), formatBytes(t.Bytes), t.Seconds)
@@ -173,13 +182,28 @@ func (a *app) printRecord(r jobs.Record) {
 		case t.Result == jobs.ResultAbsent, t.Result == jobs.ResultBusy:
 			fmt.Fprintf(a.stdout, "%s: %s: %s\n", r.Job, t.Destination, t.Error)
 			a.printHint(t.Hint)
-		default:
-			fmt.Fprintf(a.stderr, "btrkeep: error: %s: %s: %s\n", r.Job, t.Destination, t.Error)
-			a.printHint(t.Hint)
 		}
 	}
 	if n := len(r.Pruned); n > 0 {
 		fmt.Fprintf(a.stdout, "%s: pruned %d\n", r.Job, n)
+	}
+}
+
+// byDestination are transfers in an order that people find again: destinations are served side by side.
+func byDestination(transfers []jobs.Transfer) []jobs.Transfer {
+	return slices.SortedStableFunc(slices.Values(transfers), func(a, b jobs.Transfer) int { return strings.Compare(a.Destination, b.Destination) })
+}
+
+// printProblems tells what needs somebody.
+func (a *app) printProblems(r jobs.Record) {
+	for _, w := range r.Warnings {
+		fmt.Fprintf(a.stderr, "btrkeep: warning: %s: %s\n", r.Job, w)
+	}
+	for _, t := range byDestination(r.Transfers) {
+		if t.Result == jobs.ResultFailed {
+			fmt.Fprintf(a.stderr, "btrkeep: error: %s: %s: %s\n", r.Job, t.Destination, t.Error)
+			a.printHint(t.Hint)
+		}
 	}
 	if r.Error != "" {
 		fmt.Fprintf(a.stderr, "btrkeep: error: %s: %s\n", r.Job, r.Error)

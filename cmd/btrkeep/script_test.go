@@ -78,7 +78,7 @@ func (s *script) makeDisks(ts *testscript.TestScript, args []string) {
 		if i > 0 {
 			name = fmt.Sprintf("DST%d", i)
 		}
-		d := testdisk.New(s.t, testdisk.Options{Size: diskSize, MountOptions: "noatime"})
+		d := testdisk.New(s.t, disk)
 		ts.Setenv(name, d.Path)
 		s.disks[d.Path] = d
 	}
@@ -133,10 +133,16 @@ var (
 		{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "TIME"},
 		{regexp.MustCompile(`(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d{4}-\d\d-\d\d \d\d:\d\d`), "WHEN"},
 		{regexp.MustCompile(`(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d\d \d\d:\d\d`), "WHEN"},
+		{regexp.MustCompile(`\d{4}-\d\d-\d\d`), "DAY"},
 		{regexp.MustCompile(`\d+(\.\d+)? ([KMG]i)?B( \(\d+ %\))?`), "SIZE"},
 		{regexp.MustCompile(`\b\d+(\.\d+)? s\b|\b\d+(\.\d+)?m?s\b`), "SECONDS"},
 		{regexp.MustCompile(`process \d+`), "process PID"},
-		{regexp.MustCompile(`(\S)   *`), "$1  "}, // columns are as wide as what was masked
+		{regexp.MustCompile(`\d{8}-\d{6}\b`), "NAME"},
+		{regexp.MustCompile(`\btmp-btrkeep-test[\w.-]*`), "JOB"}, // what `backup` makes of a path
+		// Columns are as wide as what was masked.
+		{regexp.MustCompile(`(\S)   *`), "$1  "},
+		{regexp.MustCompile(`(?m)^ {8,}`), "        "},
+		{regexp.MustCompile(`(?m) +$`), ""},
 	}
 )
 

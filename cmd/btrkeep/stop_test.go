@@ -118,12 +118,13 @@ func TestSignalsInTransfer(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		signals []syscall.Signal
+		times   int
 		daemon  bool
 	}{
-		{"SIGHUP to the daemon", []syscall.Signal{unix.SIGHUP}, true},
-		{"SIGCHLD", []syscall.Signal{unix.SIGCHLD}, false},
-		{"SIGWINCH", []syscall.Signal{unix.SIGWINCH}, false},
-		{"SIGSTOP and SIGCONT", []syscall.Signal{unix.SIGSTOP, unix.SIGCONT}, false},
+		{"SIGHUP to the daemon", []syscall.Signal{unix.SIGHUP}, 20, true},
+		{"SIGCHLD", []syscall.Signal{unix.SIGCHLD}, 20, false},
+		{"SIGWINCH", []syscall.Signal{unix.SIGWINCH}, 20, false},
+		{"SIGSTOP and SIGCONT", []syscall.Signal{unix.SIGSTOP, unix.SIGCONT}, 1, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t, 1)
@@ -139,7 +140,7 @@ func TestSignalsInTransfer(t *testing.T) {
 				to = daemon
 			}
 			m.incoming()
-			for range 10 {
+			for range tt.times {
 				for _, s := range tt.signals {
 					to.signal(s)
 					time.Sleep(20 * time.Millisecond)

@@ -163,7 +163,7 @@ func writeRecord(w io.Writer, r jobs.Record, zone *time.Location) {
 	if len(r.Transfers) == 0 {
 		fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t%s\n", first, orDash(r.Snapshot), pruned)
 	}
-	for _, t := range r.Transfers {
+	for _, t := range byDestination(r.Transfers) {
 		parent, sent := t.Parent, formatBytes(t.Bytes)
 		switch {
 		case t.Result != jobs.ResultOK:
@@ -177,14 +177,17 @@ func writeRecord(w io.Writer, r jobs.Record, zone *time.Location) {
 		first, pruned = "\t\t\t", ""
 	}
 	if r.Error != "" {
-		fmt.Fprintf(w, "\t\terror: %s\n", r.Error)
+		fmt.Fprintf(w, aside+"%21serror: %s\n", "", oneLine(r.Error))
 	}
-	for _, t := range r.Transfers {
+	for _, t := range byDestination(r.Transfers) {
 		if t.Result == jobs.ResultFailed {
-			fmt.Fprintf(w, "\t\t%s: error: %s\n", t.Destination, t.Error)
+			fmt.Fprintf(w, aside+"%21s%s: error: %s\n", "", t.Destination, oneLine(t.Error))
 		}
 	}
 }
+
+// oneLine is an error, which may be several joined, as a line of a table.
+func oneLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
 
 func (a *app) statusCommand() *cobra.Command {
 	return a.view("status [JOB…]", "how each job and destination stands", `Per job and destination: the newest backup and its age, the last result, the
