@@ -12,8 +12,9 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
+
+	"github.com/btrkeep/btrkeep/internal/atomicfile"
 )
 
 // The history is cut to its newer half when it has grown to this many bytes: some ten thousand runs.
@@ -93,10 +94,10 @@ func cutHistory(dir string, f *os.File, size int64) error {
 	if i := bytes.IndexByte(half, '\n'); i >= 0 {
 		half = half[i+1:]
 	}
-	if err := renameio.WriteFile(historyPath(dir), half, 0o600, renameio.WithTempDir(dir)); err != nil {
+	if err := atomicfile.Write(historyPath(dir), half); err != nil {
 		return fmt.Errorf("cut history: %w", err)
 	}
-	return syncDir(dir)
+	return nil
 }
 
 // History reads past runs, newest first; job "" means all. Lines that do not parse (a power cut) are left out.

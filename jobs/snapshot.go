@@ -139,6 +139,9 @@ func (s *source) clean() (removed []string, err error) {
 		}
 		removed = append(removed, v.Name)
 	}
+	if s.dir != (btrfs.Dir{}) {
+		err = errors.Join(err, catalog.Clean(s.job.SnapshotDir))
+	}
 	return removed, err
 }
 

@@ -11,10 +11,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/internal/atomicfile"
 )
 
 // State is what btrkeep remembers of one job between runs. All of it may be lost without losing a backup; what is lost with it is the
@@ -97,10 +96,10 @@ func (s State) Save(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(path, append(b, '\n'), 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+	if err := atomicfile.Write(path, append(b, '\n')); err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
-	return syncDir(filepath.Dir(path))
+	return nil
 }
 
 // doubt says why the clock is not believed, or nothing. A clock that was moved is doubted until it comes back or has stayed for clockTrust.
@@ -117,14 +116,4 @@ func (s *State) doubt(clock Clock) (why string) {
 		return ""
 	}
 	return fmt.Sprintf("the clock moved by %s since it was last believed: nothing is pruned before %s, unless it comes back", by.Round(time.Second), until.Format(time.DateTime))
-}
-
-// syncDir makes a rename in dir durable: renameio syncs the file, not the directory.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

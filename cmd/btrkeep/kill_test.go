@@ -3,6 +3,7 @@ package main_test
 import (
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,8 +28,13 @@ url        = "$DST1/home"
 rate_limit = "$RATE"
 `
 
-// kills is how many runs are killed.
-const kills = 100
+// kills is how many runs are killed: make test-long kills more.
+func kills() int {
+	if os.Getenv("BTRKEEP_LONG") != "" {
+		return 100
+	}
+	return 40
+}
 
 // Runs are killed at random moments: the program alone, the program with its receiver, the receiver alone. After each, the next run ends well
 // without a hand, no backup is complete and different from its snapshot, what is left behind counts for nothing, and is gone after the good run.
@@ -45,7 +51,7 @@ func TestKilled(t *testing.T) {
 		longest = max(longest, m.mustRun().took)
 	}
 	v.see()
-	for n := range kills {
+	for n := range kills() {
 		for !v.kill(how(n)%hows, longest) { // too late: the run had ended
 			v.see()
 		}
@@ -59,7 +65,7 @@ func TestKilled(t *testing.T) {
 	for _, left := range slices.Sorted(maps.Keys(v.left)) {
 		t.Logf("%4d  %s", v.left[left], left)
 	}
-	if v.left["a backup half received"] < kills/4 && !t.Failed() {
+	if v.left["a backup half received"] < kills()/4 && !t.Failed() {
 		t.Error("too few moments within a transfer")
 	}
 }

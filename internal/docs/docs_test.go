@@ -44,6 +44,9 @@ func fields(t reflect.Type, seen map[reflect.Type]bool) []string {
 	seen[t] = true
 	var names []string
 	for f := range t.Fields() {
+		if !f.IsExported() {
+			continue
+		}
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		names = append(append(names, name), fields(f.Type, seen)...)
 	}

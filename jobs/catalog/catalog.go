@@ -19,10 +19,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/internal/atomicfile"
 )
 
 // File is the catalog's name in its directory.
@@ -85,8 +85,11 @@ func Add(dir string, entries ...Entry) error {
 	return nil
 }
 
-// Forget rewrites the catalog without the entries for which gone is true. The caller holds the lock of the directory. It need not be durable: an entry
-// too many names a subvolume that does not exist.
+// Clean deletes what an interrupted Forget left. The caller holds the lock of the directory.
+func Clean(dir string) error { return atomicfile.Clean(filepath.Join(dir, File)) }
+
+// Forget rewrites the catalog without the entries for which gone is true. The caller holds the lock of the directory. An entry too many does no
+// harm: it names a subvolume that does not exist.
 func Forget(dir string, gone func(btrfs.UUID) bool) error {
 	c, err := Read(dir)
 	if err != nil {
@@ -98,7 +101,7 @@ func Forget(dir string, gone func(btrfs.UUID) bool) error {
 		return nil
 	}
 	entries := slices.SortedFunc(maps.Values(c), func(a, b Entry) int { return a.Taken.Compare(b.Taken) })
-	if err := renameio.WriteFile(filepath.Join(dir, File), encode(entries), 0o600, renameio.WithTempDir(dir)); err != nil {
+	if err := atomicfile.Write(filepath.Join(dir, File), encode(entries)); err != nil {
 		return fmt.Errorf("write catalog: %w", err)
 	}
 	return nil

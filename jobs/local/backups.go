@@ -96,7 +96,7 @@ func (d *Dir) Clean(context.Context) (removed []string, err error) {
 		}
 		removed = append(removed, s.Name)
 	}
-	return removed, err
+	return removed, errors.Join(err, catalog.Clean(d.path))
 }
 
 // Delete deletes backups that are btrkeep's own, and waits for the deletions to be durable: what was pruned does not come back.
