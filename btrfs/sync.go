@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -62,12 +64,42 @@ func Commit(path string) error {
 }
 
 func commit(fd int, path string) error {
-	var transid uint64
-	if err := ioctl(fd, iocStartSync, unsafe.Pointer(&transid)); err != nil {
-		return fmt.Errorf("commit %s: BTRFS_IOC_START_SYNC: %w", path, err)
-	}
-	if err := ioctl(fd, iocWaitSync, unsafe.Pointer(&transid)); err != nil {
-		return fmt.Errorf("commit %s: BTRFS_IOC_WAIT_SYNC: %w", path, err)
+	done := make(chan struct{})
+	var poked sync.WaitGroup
+	poked.Go(func() { pokeCommit(fd, done) })
+	err := startAndWait(fd)
+	close(done)
+	poked.Wait() // it uses fd
+	if err != nil {
+		return fmt.Errorf("commit %s: %w", path, err)
 	}
 	return nil
+}
+
+func startAndWait(fd int) error {
+	var transid uint64
+	if err := ioctl(fd, iocStartSync, unsafe.Pointer(&transid)); err != nil {
+		return fmt.Errorf("BTRFS_IOC_START_SYNC: %w", err)
+	}
+	if err := ioctl(fd, iocWaitSync, unsafe.Pointer(&transid)); err != nil {
+		return fmt.Errorf("BTRFS_IOC_WAIT_SYNC: %w", err)
+	}
+	return nil
+}
+
+// commitAgain is how long a commit may take before it is asked for again.
+const commitAgain = 100 * time.Millisecond
+
+// pokeCommit asks for a commit again until done. START_SYNC wakes the thread that commits and waits until it has begun; a wake-up that meets
+// the end of another commit is lost, and the wait then lasts until the periodic commit, which comes every 30 seconds.
+func pokeCommit(fd int, done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		case <-time.After(commitAgain):
+			var transid uint64
+			_ = ioctl(fd, iocStartSync, unsafe.Pointer(&transid)) // the other one tells what went wrong
+		}
+	}
 }
