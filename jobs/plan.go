@@ -121,7 +121,7 @@ func (s *source) planSnapshot(ctx context.Context, now time.Time) (PlannedSnapsh
 			return PlannedSnapshot{Why: "nothing has changed since " + own[len(own)-1].Name + " (as far as is on the disk)"}, nil
 		}
 	}
-	name := s.job.NameFormat.Format(now, s.zone)
+	name := s.nextName(now)
 	next := s.volume
 	next.ID, next.Name, next.ReadOnly, next.Otransid = 0, name, true, pendingTransaction
 	next.ParentUUID, next.UUID = s.volume.UUID, btrfs.UUID{0xff}

@@ -59,14 +59,33 @@ func (s *source) take(ctx context.Context, now time.Time) (taken *Snapshot, err 
 	return nil, fmt.Errorf("snapshot %s vanished right after it was made", name)
 }
 
-// settle renames the hidden snapshot to the name of its time, with -2, -3 … if that is taken.
-func (s *source) settle(hidden string, now time.Time) (string, error) {
+// nextName is the name of a snapshot taken now: its time, with -2, -3 … behind the highest number of that time. Not the first that is free: a destination may still
+// have what was pruned here. The newest is never pruned, so no number comes twice.
+func (s *source) nextName(now time.Time) string {
 	base := s.job.NameFormat.Format(now, s.zone)
-	for i := 1; ; i++ {
-		name := base
-		if i > 1 {
-			name = fmt.Sprintf("%s-%d", base, i)
+	highest := 0
+	for _, v := range s.all {
+		if !s.dir.Holds(v) {
+			continue
 		}
+		if v.Name == base {
+			highest = max(highest, 1)
+		} else if digits, ok := strings.CutPrefix(v.Name, base+"-"); ok {
+			if n, err := strconv.Atoi(digits); err == nil {
+				highest = max(highest, n)
+			}
+		}
+	}
+	if highest == 0 {
+		return base
+	}
+	return fmt.Sprintf("%s-%d", base, highest+1)
+}
+
+// settle renames the hidden snapshot to its name; something that is no subvolume may be in the way.
+func (s *source) settle(hidden string, now time.Time) (string, error) {
+	name := s.nextName(now)
+	for i := 2; ; i++ {
 		err := btrfs.Rename(s.job.SnapshotDir, hidden, name)
 		if err == nil {
 			return name, nil
@@ -74,6 +93,7 @@ func (s *source) settle(hidden string, now time.Time) (string, error) {
 		if !errors.Is(err, fs.ErrExist) || i >= 1000 {
 			return "", fmt.Errorf("name the snapshot %s: %w", name, err)
 		}
+		name = fmt.Sprintf("%s-%d", s.job.NameFormat.Format(now, s.zone), i)
 	}
 }
 

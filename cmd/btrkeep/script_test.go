@@ -138,7 +138,7 @@ var (
 		{regexp.MustCompile(`\b\d+(\.\d+)? s\b|\b\d+(\.\d+)?m?s\b`), "SECONDS"},
 		{regexp.MustCompile(`process \d+`), "process PID"},
 		{regexp.MustCompile(`\d{8}-\d{6}\b`), "NAME"},
-		{regexp.MustCompile(`\btmp-btrkeep-test[\w.-]*`), "JOB"}, // what `backup` makes of a path
+		{regexp.MustCompile(`\btmp-(?:[\w.]+-)*btrkeep-test[\w.-]*`), "JOB"}, // what `backup` makes of a path
 		// Columns are as wide as what was masked.
 		{regexp.MustCompile(`(\S)   *`), "$1  "},
 		{regexp.MustCompile(`(?m)^ {8,}`), "        "},
