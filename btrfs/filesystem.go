@@ -50,22 +50,15 @@ func Stat(path string) (FileSystem, error) {
 	if err := unix.Fstatfs(fd, &vfs); err != nil {
 		return FileSystem{}, fmt.Errorf("%s: statfs: %w", path, err)
 	}
-	all, err := mounts()
-	if err != nil {
-		return FileSystem{}, err
-	}
-	m, found, err := mountOf(fd, all)
+	point, err := mountPoint(fd)
 	if err != nil {
 		return FileSystem{}, fmt.Errorf("%s: %w", path, err)
-	}
-	if !found { // the mount that holds the root of a chroot is not listed in it
-		m.point = "/"
 	}
 	// The directory is there while quotas are on, since Linux 5.9; on older kernels they go unnoticed.
 	_, err = os.Stat("/sys/fs/btrfs/" + id.String() + "/qgroups")
 	return FileSystem{
 		ID:         id,
-		MountPoint: m.point,
+		MountPoint: point,
 		ReadOnly:   vfs.Flags&unix.ST_RDONLY != 0,
 		Total:      vfs.Blocks * uint64(vfs.Bsize),
 		Free:       vfs.Bavail * uint64(vfs.Bsize),

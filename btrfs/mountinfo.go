@@ -2,11 +2,14 @@ package btrfs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // A mount is one line of mountinfo (proc_pid_mountinfo(5)).
@@ -20,13 +23,19 @@ type mount struct {
 	options string // of the file system; for btrfs, subvolid= is that of the mount's root
 }
 
-func mounts() ([]mount, error) {
+func mounts() ([]mount, error) { return mountsThat(func([]byte) bool { return true }) }
+
+// mountsThat parses only the lines that are wanted: there may be thousands.
+func mountsThat(wanted func(line []byte) bool) ([]mount, error) {
 	text, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
 	var all []mount
 	for line := range bytes.Lines(text) {
+		if !wanted(line) {
+			continue
+		}
 		m, err := parseMount(strings.TrimSuffix(string(line), "\n"))
 		if err != nil {
 			return nil, err
@@ -72,29 +81,44 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// mountOf finds the mount through which fd was opened, by the id in /proc/self/fdinfo: the only key that fits for btrfs,
+// mountOf finds the mount through which fd was opened, by its id (statx(2), Linux 5.8): the only key that fits for btrfs,
 // where device numbers do not, and right also where mounts are stacked. A mount that a chroot has cut off is not found.
 func mountOf(fd int, all []mount) (m mount, found bool, err error) {
-	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
+	id, err := mountID(fd)
 	if err != nil {
 		return mount{}, false, err
 	}
-	for line := range strings.Lines(string(info)) {
-		value, ok := strings.CutPrefix(line, "mnt_id:")
-		if !ok {
-			continue
-		}
-		id, err := strconv.Atoi(strings.TrimSpace(value))
-		if err != nil {
-			return mount{}, false, fmt.Errorf("fdinfo: odd line %q", line)
-		}
-		for _, m := range all {
-			if m.id == id {
-				return m, true, nil
-			}
+	for _, m := range all {
+		if m.id == id {
+			return m, true, nil
 		}
 	}
 	return mount{}, false, nil
+}
+
+// mountPoint is where the mount of fd is mounted; "/" if that is the root of a chroot, whose mount is not listed in it.
+func mountPoint(fd int) (string, error) {
+	id, err := mountID(fd)
+	if err != nil {
+		return "", err
+	}
+	first := strconv.AppendInt(nil, int64(id), 10)
+	all, err := mountsThat(func(line []byte) bool { return bytes.HasPrefix(line, append(first, ' ')) })
+	if err != nil || len(all) == 0 {
+		return "/", err
+	}
+	return all[0].point, nil
+}
+
+func mountID(fd int) (int, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, fmt.Errorf("statx: %w", err)
+	}
+	if st.Mask&unix.STATX_MNT_ID == 0 {
+		return 0, fmt.Errorf("statx: the kernel gives no mount id: %w", errors.ErrUnsupported)
+	}
+	return int(st.Mnt_id), nil
 }
 
 // mountedAt gives a place where the subvolume id of fd's file system, or a directory in it, is mounted; "" if there is none.

@@ -1,15 +1,9 @@
 package btrfs
 
+import "slices"
+
 // IsMountPoint reports whether a file system is mounted right at path, as /proc/self/mountinfo has it. An automounter that has nothing mounted yet does not count.
 func IsMountPoint(path string) (bool, error) {
 	all, err := mounts()
-	if err != nil {
-		return false, err
-	}
-	for _, m := range all {
-		if m.point == path && m.fsType != "autofs" {
-			return true, nil
-		}
-	}
-	return false, nil
+	return slices.ContainsFunc(all, func(m mount) bool { return m.point == path && m.fsType != "autofs" }), err
 }

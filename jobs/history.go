@@ -22,7 +22,7 @@ const maxHistory = 16 << 20
 
 func historyPath(dir string) string { return filepath.Join(dir, "history.jsonl") }
 
-// AppendHistory adds one run to the history, durably.
+// AppendHistory adds one run to the history, durably if it did anything.
 func AppendHistory(dir string, r Record) error {
 	line, err := json.Marshal(r)
 	if err != nil {
@@ -52,8 +52,11 @@ func AppendHistory(dir string, r Record) error {
 	if _, err := f.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("write history: %w", err)
 	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("write history: %w", err)
+	// That nothing was to be done needs no write of its own to the disk.
+	if !r.uneventful() {
+		if err := f.Sync(); err != nil {
+			return fmt.Errorf("write history: %w", err)
+		}
 	}
 	if st, err := f.Stat(); err == nil && st.Size() > maxHistory {
 		return cutHistory(dir, f, st.Size())

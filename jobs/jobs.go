@@ -33,12 +33,11 @@ type Destination interface {
 	// Lock takes the destination's own lock, so that nobody else writes or prunes here. Errors wrap *HeldError.
 	Lock(holder Holder) (unlock func(), err error)
 
-	// Backups lists what is there, complete or not, in the order of time taken. Leftovers of a transfer under way or
-	// interrupted are not listed.
-	Backups(ctx context.Context) ([]Backup, error)
+	// List lists what is there.
+	List(ctx context.Context) (Contents, error)
 
-	// Clean deletes the leftovers of interrupted transfers and names them. Needs the lock.
-	Clean(ctx context.Context) (removed []string, err error)
+	// Clean deletes leftovers that List returned, and names those that are gone. Needs the lock.
+	Clean(ctx context.Context, leftovers []Leftover) (removed []string, err error)
 
 	// StreamVersion is the newest send protocol that may be sent here.
 	StreamVersion(ctx context.Context) (int, error)
@@ -47,7 +46,7 @@ type Destination interface {
 	// looks like a backup has been left. Needs the lock. Errors wrap ErrNameTaken, btrfs.ErrParentMissing, btrfs.ErrCloneSource.
 	Receive(ctx context.Context, in Incoming) (Backup, error)
 
-	// Delete deletes backups that Backups returned, each only if its UUID is still the same, and gives those that are gone: one that cannot be
+	// Delete deletes backups that List returned, each only if its UUID is still the same, and gives those that are gone: one that cannot be
 	// deleted does not keep the others. Needs the lock.
 	Delete(ctx context.Context, backups []Backup) (gone []Backup, err error)
 
@@ -72,6 +71,18 @@ type Incoming struct {
 	Confirm    func() error      // to be called at the end of the stream: the sender's verdict; an error withholds completion
 	Progress   func(bytes int64) // called now and then with the bytes so far; may be nil
 	IOPriority int
+}
+
+// Contents is what a destination holds.
+type Contents struct {
+	Backups   []Backup   // complete or not, in the order of time taken
+	Leftovers []Leftover // of transfers under way or interrupted
+}
+
+// Leftover is a subvolume of a transfer that is not complete.
+type Leftover struct {
+	Name string
+	UUID btrfs.UUID // of the subvolume at the destination
 }
 
 // Backup is one subvolume at a destination.

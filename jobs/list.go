@@ -105,16 +105,16 @@ func (r *Runner) inspect(ctx context.Context, job config.Job, d config.Destinati
 		return fail(err)
 	}
 	defer dest.Close()
-	backups, err := dest.Backups(ctx)
+	there, err := dest.List(ctx)
 	if err != nil {
 		return fail(err)
 	}
 	l.Free, l.Total = dest.Identity().Free, dest.Identity().Total
-	for _, b := range backups {
+	for _, b := range there.Backups {
 		l.Backups = append(l.Backups, ListedBackup{
 			Name: b.Name, Path: b.Path, UUID: b.UUID, ReceivedUUID: b.ReceivedUUID, Created: b.Taken,
 			Complete: b.Complete, Pinned: b.Pinned, Own: b.Own, Altered: b.Altered,
 		})
 	}
-	return l, backups
+	return l, there.Backups
 }

@@ -139,10 +139,11 @@ func (r *Runner) planDestination(ctx context.Context, src *source, state *State,
 		return err
 	}
 	defer dest.Close()
-	backups, err := dest.Backups(ctx)
+	there, err := dest.List(ctx)
 	if err != nil {
 		return err
 	}
+	backups := there.Backups
 	known := src.unaltered() // those already planned for this destination become possible parents
 	var send []Snapshot
 	if !p.pruneOnly {

@@ -1,6 +1,9 @@
 package jobs
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Results of a run and of a transfer.
 const (
@@ -62,6 +65,11 @@ func ExitStatus(records []Record) int {
 		}
 	}
 	return status
+}
+
+// uneventful reports that the run found everything done.
+func (r Record) uneventful() bool {
+	return r.Result == ResultOK && r.Unchanged && len(r.Pruned) == 0 && !slices.ContainsFunc(r.Transfers, func(t Transfer) bool { return t.Bytes > 0 })
 }
 
 func (r Record) failed() bool {

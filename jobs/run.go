@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -164,6 +165,9 @@ func (r *run) pruneSource(ctx context.Context) error {
 		return nil
 	}
 	decisions := r.source.retention(protections(r.job, r.state, r.Config.Timezone), r.opts.Clock.Wall)
+	if !slices.ContainsFunc(decisions, func(d retention.Decision) bool { return d.Remove }) {
+		return nil
+	}
 	// What the state on the disk protects may go now: the new one has to be there first.
 	if err := r.state.Save(r.Config.StateDir); err != nil {
 		return fmt.Errorf("nothing is pruned at the source: %w", err)

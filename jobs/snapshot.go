@@ -150,7 +150,7 @@ func snapshotError(path string, err error) error {
 	return err
 }
 
-// clean deletes what killed runs left in the snapshot directory and forgets catalog entries of snapshots that are gone.
+// clean deletes what killed runs left in the snapshot directory.
 func (s *source) clean() (removed []string, err error) {
 	for _, v := range s.leftovers {
 		if e := btrfs.Delete(s.job.SnapshotDir, v.Name, v.UUID); e != nil {
@@ -158,9 +158,6 @@ func (s *source) clean() (removed []string, err error) {
 			continue
 		}
 		removed = append(removed, v.Name)
-	}
-	if s.dir != (btrfs.Dir{}) {
-		err = errors.Join(err, catalog.Clean(s.job.SnapshotDir))
 	}
 	return removed, err
 }

@@ -66,16 +66,20 @@ func (r *run) atDestination(ctx context.Context, t *target, do func(context.Cont
 	return do(ctx, t)
 }
 
-// look cleans what interrupted transfers left and lists the backups.
+// look lists the backups and cleans what interrupted transfers left.
 func (r *run) look(ctx context.Context, t *target) error {
-	removed, err := t.dest.Clean(ctx)
-	if len(removed) > 0 {
-		r.log.Warn("deleted what an interrupted transfer left", KeyDestination, t.cfg.Name, "names", strings.Join(removed, " "), KeyEvent, EventLeftover)
-	}
+	there, err := t.dest.List(ctx)
 	if err != nil {
 		return err
 	}
-	t.backups, err = t.dest.Backups(ctx)
+	t.backups = there.Backups
+	if len(there.Leftovers) == 0 {
+		return nil
+	}
+	removed, err := t.dest.Clean(ctx, there.Leftovers)
+	if len(removed) > 0 {
+		r.log.Warn("deleted what an interrupted transfer left", KeyDestination, t.cfg.Name, "names", strings.Join(removed, " "), KeyEvent, EventLeftover)
+	}
 	return err
 }
 

@@ -1,4 +1,4 @@
-// Package atomicfile replaces files so that a power cut leaves the old or the new one, and nothing beside it for long.
+// Package atomicfile replaces files so that a power cut leaves the old or the new one.
 package atomicfile
 
 import (
@@ -6,46 +6,35 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
-
-	"github.com/google/renameio/v2"
 )
+
+// Suffix is what the name of the new file ends in until it is complete. It is always the same: what a kill leaves is replaced by the next Write,
+// where random names would pile up.
+const Suffix = ".new"
 
 // Write replaces the file at path, readable for its owner alone, and makes that durable. Whoever writes the same path at the same time has to be kept away by a lock.
 func Write(path string, data []byte) error {
-	if err := Clean(path); err != nil {
+	temporary := path + Suffix
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	dir := filepath.Dir(path)
-	if err := renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(dir)); err != nil {
-		return err
-	}
-	d, err := os.Open(dir) // renameio syncs the file, not the directory
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // EXCL follows no link
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// Clean deletes what an interrupted Write left beside the file. It needs the same lock.
-func Clean(path string) error {
-	dir, base := filepath.Split(path)
-	entries, err := os.ReadDir(filepath.Clean(dir))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	dir, err := os.Open(filepath.Dir(path)) // the name is durable once its directory is
+	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if temporary(e.Name(), base) && e.Type().IsRegular() {
-			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// temporary reports whether name is base with a dot before and digits behind, as renameio calls its files.
-func temporary(name, base string) bool {
-	digits, ok := strings.CutPrefix(name, "."+base)
-	return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
+	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -3,44 +3,54 @@ package atomicfile
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 )
 
 func TestWrite(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "state.json")
-	others := []string{".state.json", ".state.json12x", ".state.jsonx", "state.json1", ".other.json12"}
-	for _, name := range append(others, ".state.json123456", ".state.json9") { // the last two are what a kill leaves
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+	victim := filepath.Join(t.TempDir(), "victim")
+	for i, prepare := range []func(temporary string) error{
+		func(string) error { return nil },
+		func(s string) error {
+			return os.WriteFile(s, []byte("what a kill left, longer than the new text"), 0o644)
+		},
+		func(s string) error { return os.Symlink(victim, s) },
+	} {
+		if err := prepare(path + Suffix); err != nil {
 			t.Fatal(err)
 		}
-	}
-	for _, text := range []string{"one", "two"} {
+		text := string(rune('a' + i))
 		if err := Write(path, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 		if b, err := os.ReadFile(path); err != nil || string(b) != text {
 			t.Errorf("%q %v", b, err)
 		}
+		if st, err := os.Lstat(path); err != nil || st.Mode() != 0o600 {
+			t.Errorf("%v %v", st.Mode(), err)
+		}
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+			t.Errorf("directory has %v, %v", entries, err)
+		}
 	}
-	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
-		t.Errorf("%v %v", st.Mode(), err)
+	if _, err := os.Lstat(victim); err == nil {
+		t.Error("wrote through a symbolic link")
 	}
-	var names []string
-	entries, err := os.ReadDir(dir)
-	if err != nil {
+	if err := Write(filepath.Join(dir, "nowhere", "file"), nil); err == nil {
+		t.Error("no error for a directory that is missing")
+	}
+}
+
+func TestWriteFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.json")
+	if err := os.MkdirAll(filepath.Join(path, "in the way"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range entries {
-		names = append(names, e.Name())
+	if err := Write(path, []byte("text")); err == nil {
+		t.Error("replaced a directory")
 	}
-	want := append(others, "state.json")
-	slices.Sort(want)
-	if !slices.Equal(names, want) {
-		t.Errorf("directory has %q, want %q", names, want)
-	}
-	if err := Clean(filepath.Join(dir, "nowhere", "file")); err != nil {
-		t.Error(err)
+	if _, err := os.Lstat(path + Suffix); err == nil {
+		t.Error("left the new file behind")
 	}
 }

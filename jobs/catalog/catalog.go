@@ -85,9 +85,6 @@ func Add(dir string, entries ...Entry) error {
 	return nil
 }
 
-// Clean deletes what an interrupted Forget left. The caller holds the lock of the directory.
-func Clean(dir string) error { return atomicfile.Clean(filepath.Join(dir, File)) }
-
 // Forget rewrites the catalog without the entries for which gone is true. The caller holds the lock of the directory. An entry too many does no
 // harm: it names a subvolume that does not exist.
 func Forget(dir string, gone func(btrfs.UUID) bool) error {

@@ -38,24 +38,26 @@ func (d *Dir) children() ([]btrfs.Subvolume, error) {
 	return slices.DeleteFunc(all, func(s btrfs.Subvolume) bool { return !dir.Holds(s) }), nil
 }
 
-// Backups lists the subvolumes in the directory, by the time their snapshots were taken.
-func (d *Dir) Backups(context.Context) ([]jobs.Backup, error) {
+// List lists the subvolumes in the directory.
+func (d *Dir) List(context.Context) (jobs.Contents, error) {
 	children, err := d.children()
 	if err != nil {
-		return nil, err
+		return jobs.Contents{}, err
 	}
 	cat, err := catalog.Read(d.path)
 	if err != nil {
-		return nil, err
+		return jobs.Contents{}, err
 	}
-	backups := []jobs.Backup{}
+	there := jobs.Contents{Backups: []jobs.Backup{}}
 	for _, s := range children {
-		if !strings.HasPrefix(s.Name, hiddenIncoming) {
-			backups = append(backups, d.backup(s, cat))
+		if strings.HasPrefix(s.Name, hiddenIncoming) {
+			there.Leftovers = append(there.Leftovers, jobs.Leftover{Name: s.Name, UUID: s.UUID})
+		} else {
+			there.Backups = append(there.Backups, d.backup(s, cat))
 		}
 	}
-	slices.SortStableFunc(backups, func(a, b jobs.Backup) int { return a.Taken.Compare(b.Taken) })
-	return backups, nil
+	slices.SortStableFunc(there.Backups, func(a, b jobs.Backup) int { return a.Taken.Compare(b.Taken) })
+	return there, nil
 }
 
 func (d *Dir) backup(s btrfs.Subvolume, cat catalog.Catalog) jobs.Backup {
@@ -81,22 +83,15 @@ func (d *Dir) backup(s btrfs.Subvolume, cat catalog.Catalog) jobs.Backup {
 }
 
 // Clean deletes what interrupted transfers left. A leftover that looks finished goes too: after a power cut its files may be empty, and nothing tells.
-func (d *Dir) Clean(context.Context) (removed []string, err error) {
-	children, err := d.children()
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range children {
-		if !strings.HasPrefix(s.Name, hiddenIncoming) {
-			continue
-		}
+func (d *Dir) Clean(_ context.Context, leftovers []jobs.Leftover) (removed []string, err error) {
+	for _, s := range leftovers {
 		if e := btrfs.Delete(d.path, s.Name, s.UUID); e != nil {
 			err = errors.Join(err, fmt.Errorf("delete leftover: %w", e))
 			continue
 		}
 		removed = append(removed, s.Name)
 	}
-	return removed, errors.Join(err, catalog.Clean(d.path))
+	return removed, err
 }
 
 // Delete deletes backups that are btrkeep's own, and waits for the deletions to be durable: what was pruned does not come back.
