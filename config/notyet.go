@@ -13,9 +13,6 @@ func (l *loader) notYet(jobs []*draft) {
 	if n, ok := l.globals["textfile"]; ok && l.config.Textfile != "" {
 		refuse(n.keyPlace(), remove, "metrics in a textfile are")
 	}
-	if n, ok := l.globals["checkpoint"]; ok {
-		l.warn(n.keyPlace(), "transfers cannot be resumed yet in this version of btrkeep: checkpoint has no effect")
-	}
 	for _, d := range jobs {
 		for _, t := range d.targets {
 			if scheme, ok := schemeOf(t.URL); ok {

@@ -9,7 +9,7 @@ const (
 	ReceiverProgs  Receiver = "btrfs-progs"
 
 	// DefaultReceiver is the receiver where the configuration names none.
-	DefaultReceiver = ReceiverProgs
+	DefaultReceiver = ReceiverNative
 )
 
 // UnmarshalText reads a receiver as the configuration writes it.

@@ -23,4 +23,5 @@ const (
 	EventRun      = "0c1d6a5f3b0e4d8f9d4a7a6b5f1c2e05" // the end of a run, whatever its result
 	EventWarning  = "0c1d6a5f3b0e4d8f9d4a7a6b5f1c2e06"
 	EventLeftover = "0c1d6a5f3b0e4d8f9d4a7a6b5f1c2e07"
+	EventResumed  = "0c1d6a5f3b0e4d8f9d4a7a6b5f1c2e08"
 )

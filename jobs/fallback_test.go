@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
@@ -25,6 +26,7 @@ func TestReceiverLacksParents(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, 1)
+			w.receiver(config.ReceiverProgs)
 			w.write("a", "1")
 			w.mustRun()
 			for range 3 {
@@ -50,6 +52,7 @@ func TestReceiverLacksParents(t *testing.T) {
 // Anything else that a receiver says is a failure at once: a full disk must not lead to a full send.
 func TestOtherRefusalsAreFailures(t *testing.T) {
 	w := newWorld(t, 1)
+	w.receiver(config.ReceiverProgs)
 	w.write("a", "1")
 	w.mustRun()
 	calls := refusingProgram(t, "ERROR: write failed: No space left on device", 99)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 	"github.com/btrkeep/btrkeep/config"
 )
 
@@ -43,7 +44,7 @@ type Destination interface {
 	StreamVersion(ctx context.Context) (int, error)
 
 	// Receive stores one backup. When it returns nil the backup is complete, durable and at its name; when it does not, nothing that
-	// looks like a backup has been left. Needs the lock. Errors wrap ErrNameTaken, btrfs.ErrParentMissing, btrfs.ErrCloneSource.
+	// looks like a backup has been left, and perhaps a checkpoint. Needs the lock. Errors wrap ErrNameTaken, btrfs.ErrParentMissing, btrfs.ErrCloneSource.
 	Receive(ctx context.Context, in Incoming) (Backup, error)
 
 	// Delete deletes backups that List returned, each only if its UUID is still the same, and gives those that are gone: one that cannot be
@@ -63,13 +64,14 @@ type Identity struct {
 
 // Incoming is one stream for Destination.Receive.
 type Incoming struct {
-	Name       string     // the snapshot's and so the backup's
-	UUID       btrfs.UUID // stream identity of the snapshot
-	Ctransid   uint64
+	sendstream.Identity
+	Name       string // the snapshot's and so the backup's
 	Taken      time.Time
 	Stream     io.Reader
+	From       *Leftover         // the stream is given from its checkpoint on; nil: from the beginning
 	Confirm    func() error      // to be called at the end of the stream: the sender's verdict; an error withholds completion
-	Progress   func(bytes int64) // called now and then with the bytes so far; may be nil
+	Progress   func(bytes int64) // called now and then with the bytes of Stream so far; may be nil
+	Saved      func()            // called when a checkpoint is on the disk; may be nil
 	IOPriority int
 }
 
@@ -81,8 +83,9 @@ type Contents struct {
 
 // Leftover is a subvolume of a transfer that is not complete.
 type Leftover struct {
-	Name string
-	UUID btrfs.UUID // of the subvolume at the destination
+	Name       string
+	UUID       btrfs.UUID             // of the subvolume at the destination
+	Checkpoint *sendstream.Checkpoint // from where the transfer can go on; nil if it cannot
 }
 
 // Backup is one subvolume at a destination.

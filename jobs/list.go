@@ -47,6 +47,14 @@ type ListedDestination struct {
 	Free    uint64         `json:"free_bytes,omitempty"`
 	Total   uint64         `json:"total_bytes,omitempty"`
 	Backups []ListedBackup `json:"backups"`
+
+	Unfinished []ListedUnfinished `json:"unfinished"` // transfers that the next run goes on with
+}
+
+// ListedUnfinished is a transfer that was interrupted.
+type ListedUnfinished struct {
+	Snapshot string `json:"snapshot"`
+	Bytes    int64  `json:"bytes"` // of its stream that are there
 }
 
 // ListedBackup is one subvolume at a destination. Created is when its snapshot was taken.
@@ -77,8 +85,14 @@ func (r *Runner) List(ctx context.Context, job config.Job) Listing {
 	}
 	state, _ := LoadState(r.Config.StateDir, job) // only where the destination was last
 	for _, d := range job.Destinations {
-		seen, backups := r.inspect(ctx, job, d, state)
-		at := newIndex(backups)
+		seen, there := r.inspect(ctx, job, d, state)
+		begun, _ := resumable(src.snapshots, there)
+		for _, s := range src.snapshots {
+			if l, ok := begun[s.StreamUUID()]; ok {
+				seen.Unfinished = append(seen.Unfinished, ListedUnfinished{Snapshot: s.Name, Bytes: l.offset()})
+			}
+		}
+		at := newIndex(there.Backups)
 		for i, s := range src.snapshots {
 			if _, ok := at.find(s.Subvolume); ok {
 				l.Snapshots[i].CommonWith = append(l.Snapshots[i].CommonWith, d.Name)
@@ -90,14 +104,14 @@ func (r *Runner) List(ctx context.Context, job config.Job) Listing {
 }
 
 // inspect opens a destination just to see what is there.
-func (r *Runner) inspect(ctx context.Context, job config.Job, d config.Destination, state State) (ListedDestination, []Backup) {
-	l := ListedDestination{Name: d.Name, URL: d.URL, State: StatePresent, Backups: []ListedBackup{}}
-	fail := func(err error) (ListedDestination, []Backup) {
+func (r *Runner) inspect(ctx context.Context, job config.Job, d config.Destination, state State) (ListedDestination, Contents) {
+	l := ListedDestination{Name: d.Name, URL: d.URL, State: StatePresent, Backups: []ListedBackup{}, Unfinished: []ListedUnfinished{}}
+	fail := func(err error) (ListedDestination, Contents) {
 		l.State, l.Error, l.Hint = StateError, err.Error(), Hint(err)
 		if errors.Is(err, ErrAbsent) {
 			l.State = StateAbsent
 		}
-		return l, nil
+		return l, Contents{}
 	}
 	last := state.Destinations[d.URL]
 	dest, err := r.Open(ctx, job, d, Identity{FileSystem: last.FileSystem, MountPoint: last.MountPoint})
@@ -116,5 +130,5 @@ func (r *Runner) inspect(ctx context.Context, job config.Job, d config.Destinati
 			Complete: b.Complete, Pinned: b.Pinned, Own: b.Own, Altered: b.Altered,
 		})
 	}
-	return l, there.Backups
+	return l, there
 }

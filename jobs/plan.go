@@ -147,7 +147,7 @@ func (r *Runner) planDestination(ctx context.Context, src *source, state *State,
 	known := src.unaltered() // those already planned for this destination become possible parents
 	var send []Snapshot
 	if !p.pruneOnly {
-		send = missing(src.job, src.snapshots, backups, d.Keep, now, r.Config.Timezone)
+		send = missing(src.job, src.snapshots, there, d.Keep, now, r.Config.Timezone)
 	}
 	for i, snap := range send {
 		b := src.bases(snap.Subvolume, known, backups)[0]

@@ -20,13 +20,32 @@ const (
 	keepPinned  = "pinned"
 	keepForeign = "not made by this job"
 	keepLast    = "the last one in common with %s"
+	keepResume  = "needed to go on with an interrupted transfer to %s"
+	keepBegun   = "its transfer was interrupted and goes on"
 )
 
 // pruneBatch is after how many deletions prune lets the kernel's cleaner catch up: a deletion is only a promise to it.
 const pruneBatch = 100
 
-// protected gives, for each snapshot that a destination needs as its next parent, the names of those destinations.
-type protected map[btrfs.UUID][]string
+// protected gives, for each snapshot that destinations need, the names of those destinations.
+type protected struct {
+	parent map[btrfs.UUID][]string // as the next parent
+	resume map[btrfs.UUID][]string // to go on with a transfer that was interrupted
+}
+
+// reason why a snapshot is kept; "" if nobody needs it.
+func (p protected) reason(id btrfs.UUID) string {
+	names := func(who []string) string {
+		return strings.Join(slices.Compact(slices.Sorted(slices.Values(who))), ", ")
+	}
+	switch {
+	case len(p.parent[id]) > 0:
+		return fmt.Sprintf(keepLast, names(p.parent[id]))
+	case len(p.resume[id]) > 0:
+		return fmt.Sprintf(keepResume, names(p.resume[id]))
+	}
+	return ""
+}
 
 // lastCommon is the newest of the source's snapshots that a destination has.
 func lastCommon(snapshots []Snapshot, backups []Backup) (Snapshot, Backup, bool) {
@@ -44,9 +63,8 @@ func sourceItems(job config.Job, snapshots []Snapshot, keep protected) []retenti
 	items := make([]retention.Item, len(snapshots))
 	for i, s := range snapshots {
 		items[i] = item(s.Name, s.Taken, s.Own && (s.Adhoc || !job.Adhoc), s.Pinned)
-		if who := keep[s.UUID]; items[i].Keep == "" && len(who) > 0 {
-			slices.Sort(who)
-			items[i].Keep = fmt.Sprintf(keepLast, strings.Join(slices.Compact(who), ", "))
+		if items[i].Keep == "" {
+			items[i].Keep = keep.reason(s.UUID)
 		}
 	}
 	return items
@@ -76,27 +94,33 @@ func item(name string, taken time.Time, own, pinned bool) retention.Item {
 }
 
 // missing are the snapshots that a destination lacks and would keep by its own policy, oldest first: what it would prune at once is not
-// sent. The newest snapshot is always among them if it is missing.
-func missing(job config.Job, snapshots []Snapshot, backups []Backup, keep config.Keep, now time.Time, zone *time.Location) []Snapshot {
+// sent. The newest snapshot is always among them if it is missing, and one whose transfer was interrupted: else a first backup that takes longer than the line
+// holds would start over with every new snapshot.
+func missing(job config.Job, snapshots []Snapshot, there Contents, keep config.Keep, now time.Time, zone *time.Location) []Snapshot {
 	type pair struct {
 		item retention.Item
 		snap *Snapshot // nil for what is there already
 	}
-	at := newIndex(backups)
+	at := newIndex(there.Backups)
+	begun, _ := resumable(snapshots, there)
 	var all []pair
-	for _, it := range backupItems(backups, btrfs.UUID{}) {
+	for _, it := range backupItems(there.Backups, btrfs.UUID{}) {
 		all = append(all, pair{item: it})
 	}
 	for i, s := range snapshots {
 		if _, there := at.find(s.Subvolume); there || !s.Own {
 			continue
 		}
-		if job.Adhoc && i < len(snapshots)-1 { // one backup was asked for, not the history
+		_, goesOn := begun[s.StreamUUID()]
+		if job.Adhoc && i < len(snapshots)-1 && !goesOn { // one backup was asked for, not the history
 			continue
 		}
 		it := item(s.Name, s.Taken, true, s.Pinned)
-		if i == len(snapshots)-1 {
+		switch {
+		case i == len(snapshots)-1:
 			it.Keep = "newest"
+		case goesOn:
+			it.Keep = keepBegun
 		}
 		all = append(all, pair{it, &snapshots[i]})
 	}
@@ -115,10 +139,10 @@ func missing(job config.Job, snapshots []Snapshot, backups []Backup, keep config
 	return send
 }
 
-// protections are the snapshots that destinations need as their next parent: of those that are absent now, other disks of the same
+// protections are the snapshots that destinations need as their next parent, or to go on with a transfer: of those that are absent now, other disks of the same
 // place included, as they were when last seen. A destination that has left the configuration needs nothing.
 func protections(job config.Job, state State, zone *time.Location) protected {
-	keep := protected{}
+	keep := protected{map[btrfs.UUID][]string{}, map[btrfs.UUID][]string{}}
 	for _, url := range slices.Sorted(maps.Keys(state.Destinations)) {
 		d := state.Destinations[url]
 		listed := slices.ContainsFunc(job.Destinations, func(c config.Destination) bool { return c.URL == url })
@@ -134,7 +158,10 @@ func protections(job config.Job, state State, zone *time.Location) protected {
 			if len(d.Disks) > 1 {
 				who += fmt.Sprintf(" (disk seen %s)", disk.Seen.In(zone).Format(time.DateOnly))
 			}
-			keep[disk.Snapshot] = append(keep[disk.Snapshot], who)
+			keep.parent[disk.Snapshot] = append(keep.parent[disk.Snapshot], who)
+			for _, id := range disk.Resume {
+				keep.resume[id] = append(keep.resume[id], who)
+			}
 		}
 	}
 	return keep

@@ -92,6 +92,7 @@ type Progress struct {
 	Snapshot    string    `json:"snapshot,omitempty"`
 	Parent      string    `json:"parent,omitempty"`
 	Bytes       int64     `json:"bytes,omitempty"`
-	Estimate    int64     `json:"estimate,omitempty"` // of Bytes at the end; 0 = not known
+	Resumed     int64     `json:"resumed,omitempty"`  // bytes that an interrupted transfer had brought over; not in Bytes
+	Estimate    int64     `json:"estimate,omitempty"` // of Resumed and Bytes at the end; 0 = not known
 	Started     time.Time `json:"started"`            // of the step
 }

@@ -50,9 +50,10 @@ type DestinationState struct {
 
 // CommonState is the last snapshot that the source and one disk had in common.
 type CommonState struct {
-	Snapshot btrfs.UUID `json:"snapshot"` // at the source
-	Name     string     `json:"name"`
-	Seen     time.Time  `json:"seen"`
+	Snapshot btrfs.UUID   `json:"snapshot"` // at the source; zero before the first backup
+	Name     string       `json:"name"`
+	Resume   []btrfs.UUID `json:"resume,omitempty"` // snapshots at the source without which an interrupted transfer cannot go on
+	Seen     time.Time    `json:"seen"`
 }
 
 // statePath depends on the snapshot directory, not on the job's name: a job that is renamed keeps its state, and with it its chain.

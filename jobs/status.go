@@ -95,21 +95,21 @@ func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.De
 		Name: d.Name, URL: d.URL, Newest: last.Newest, NewestTime: last.NewestTaken,
 		LastResult: last.LastResult, LastError: last.LastError, LastSuccess: last.LastSuccess, AbsentSince: last.AbsentSince,
 	}
-	seen, backups := r.inspect(ctx, src.job, d, state)
+	seen, there := r.inspect(ctx, src.job, d, state)
 	s.Free, s.Total = seen.Free, seen.Total
 	if seen.State == StatePresent {
 		s.Newest, s.NewestTime = "", time.Time{}
-		if b, ok := newest(backups, now); ok {
+		if b, ok := newest(there.Backups, now); ok {
 			s.Newest, s.NewestTime = b.Name, b.Taken
 		}
-		for _, b := range backups {
+		for _, b := range there.Backups {
 			if b.Complete && !b.Altered {
 				s.Backups++
 			}
 		}
 	}
 	if seen.State != StateError {
-		s.Backlog = len(missing(src.job, src.snapshots, backups, d.Keep, now, r.Config.Timezone))
+		s.Backlog = len(missing(src.job, src.snapshots, there, d.Keep, now, r.Config.Timezone))
 	}
 	if !s.NewestTime.IsZero() {
 		s.AgeSeconds = int64(now.Sub(s.NewestTime).Seconds())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs/retention"
 )
@@ -21,6 +23,8 @@ type target struct {
 	cfg     config.Destination
 	dest    Destination
 	backups []Backup
+	from    map[btrfs.UUID]Leftover     // where interrupted transfers are taken up, by the snapshot's UUID in streams
+	resume  map[btrfs.UUID][]btrfs.UUID // what each of them needs at the source
 }
 
 // eachDestination does one thing at all destinations side by side. What goes wrong at one is its own and does not hurt the others: it is
@@ -73,14 +77,25 @@ func (r *run) look(ctx context.Context, t *target) error {
 		return err
 	}
 	t.backups = there.Backups
-	if len(there.Leftovers) == 0 {
+	useless := r.lookBack(t, there)
+	if len(useless) == 0 {
 		return nil
 	}
-	removed, err := t.dest.Clean(ctx, there.Leftovers)
+	removed, err := t.dest.Clean(ctx, useless)
 	if len(removed) > 0 {
 		r.log.Warn("deleted what an interrupted transfer left", KeyDestination, t.cfg.Name, "names", strings.Join(removed, " "), KeyEvent, EventLeftover)
 	}
 	return err
+}
+
+// lookBack finds what interrupted transfers can go on from, and what they left that is useless.
+func (r *run) lookBack(t *target, there Contents) (useless []Leftover) {
+	t.from, useless = resumable(r.source.snapshots, there)
+	t.resume = map[btrfs.UUID][]btrfs.UUID{}
+	for id, l := range t.from {
+		t.resume[id] = r.source.needed(l.Checkpoint.Identity)
+	}
+	return useless
 }
 
 // deliver is steps 4 and 5 at one destination: what is missing there and would be kept, oldest first; then prune.
@@ -88,25 +103,38 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 	if err := r.look(ctx, t); err != nil {
 		return err
 	}
-	send := missing(r.job, r.source.snapshots, t.backups, t.cfg.Keep, r.opts.Clock.Wall, r.Config.Timezone)
+	there := Contents{Backups: t.backups, Leftovers: slices.Collect(maps.Values(t.from))}
+	send := missing(r.job, r.source.snapshots, there, t.cfg.Keep, r.opts.Clock.Wall, r.Config.Timezone)
 	s := sender{
-		source: r.source, dest: t.dest, cfg: t.cfg, slots: r.Slots, progress: r.report,
+		source: r.source, dest: t.dest, cfg: t.cfg, slots: r.Slots, progress: r.report, warn: r.warn,
 		priority: r.job.IOClass.Class<<13 | r.job.IOClass.Level,
+		saved:    func(snap Snapshot, id sendstream.Identity) { r.begun(t, snap, id) },
 	}
 	failed := 0
 	for _, snap := range send {
-		tr, made := s.transfer(ctx, snap, t.backups)
+		var from *Leftover
+		if l, ok := t.from[snap.StreamUUID()]; ok {
+			from = &l
+			r.log.Info(fmt.Sprintf("%s: goes on with %s, of which it has %d bytes", t.cfg.Name, snap.Name, l.offset()), KeyDestination, t.cfg.Name, KeySnapshot, snap.Name, KeyBytes, l.offset(), KeyEvent, EventResumed)
+		}
+		tr, made := s.transfer(ctx, snap, t.backups, from)
 		r.mu.Lock()
 		r.rec.Transfers = append(r.rec.Transfers, tr)
 		r.mu.Unlock()
 		if made != nil {
 			t.backups = append(t.backups, *made)
+			delete(t.resume, snap.StreamUUID())
 			continue
 		}
 		failed++
 		// A name in the way concerns this snapshot alone; anything else would befall the next one too.
 		if !strings.Contains(tr.Error, ErrNameTaken.Error()) {
 			break
+		}
+	}
+	if failed > 0 {
+		if now, err := t.dest.List(ctx); err == nil {
+			r.lookBack(t, now)
 		}
 	}
 	slices.SortStableFunc(t.backups, func(a, b Backup) int { return a.Taken.Compare(b.Taken) })
@@ -174,6 +202,20 @@ func destinationRetention(snapshots []Snapshot, backups []Backup, keep config.Ke
 		common = b.UUID
 	}
 	return retention.Plan(backupItems(backups, common), keep, now, zone)
+}
+
+// begun notes what the source must keep for a transfer that could go on after an interruption, before one can happen.
+func (r *run) begun(t *target, snap Snapshot, id sendstream.Identity) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t.resume[snap.StreamUUID()] = r.source.needed(id)
+	s := r.state.Destinations[t.cfg.URL]
+	s.Name, s.Adhoc = t.cfg.Name, r.job.Adhoc
+	r.remember(&s, t, r.opts.Clock.Wall)
+	r.state.Destinations[t.cfg.URL] = s
+	if err := r.state.Save(r.Config.StateDir); err != nil {
+		r.log.Warn(err.Error(), KeyEvent, EventWarning)
+	}
 }
 
 // note writes down what became of a destination: into the record if it was not even reached, and into the state.
@@ -247,8 +289,20 @@ func (r *run) remember(s *DestinationState, t *target, now time.Time) {
 		if s.Disks == nil {
 			s.Disks = map[string]CommonState{}
 		}
-		if snap, _, ok := lastCommon(r.source.snapshots, t.backups); ok {
-			s.Disks[id.FileSystem.String()] = CommonState{Snapshot: snap.UUID, Name: snap.Name, Seen: now}
+		disk, known := s.Disks[id.FileSystem.String()]
+		snap, _, common := lastCommon(r.source.snapshots, t.backups)
+		if common {
+			disk.Snapshot, disk.Name = snap.UUID, snap.Name
+		}
+		disk.Resume = nil
+		for _, needed := range t.resume {
+			disk.Resume = append(disk.Resume, needed...)
+		}
+		if common || disk.Resume != nil {
+			disk.Seen, known = now, true
+		}
+		if known {
+			s.Disks[id.FileSystem.String()] = disk
 		}
 	}
 	if r.holdPrune {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -57,10 +58,19 @@ type sender struct {
 	priority int
 	slots    *Slots
 	progress func(Progress)
+	warn     func(format string, args ...any)
+	saved    func(snap Snapshot, id sendstream.Identity) // a checkpoint of it is on the disk
 }
 
-// transfer brings one snapshot over, falling back to other parents where the receiver does not find one. backups are those of the destination.
-func (s *sender) transfer(ctx context.Context, snap Snapshot, backups []Backup) (t Transfer, made *Backup) {
+// attempt is one way to bring a snapshot over.
+type attempt struct {
+	basis
+	from *Leftover // where an interrupted transfer is taken up; nil: at the beginning
+}
+
+// transfer brings one snapshot over: from where it was interrupted if that can be, and falling back to other parents where the receiver does not find one.
+// backups are those of the destination.
+func (s *sender) transfer(ctx context.Context, snap Snapshot, backups []Backup, from *Leftover) (t Transfer, made *Backup) {
 	t = Transfer{Destination: s.cfg.Name, Snapshot: snap.Name, Result: ResultFailed}
 	start := time.Now()
 	defer func() { t.Seconds = time.Since(start).Seconds() }()
@@ -71,73 +81,131 @@ func (s *sender) transfer(ctx context.Context, snap Snapshot, backups []Backup) 
 	}
 	defer release()
 	start = time.Now() // waiting is not transferring
-	choices := s.source.bases(snap.Subvolume, s.source.unaltered(), backups)
-	for i, b := range choices {
-		t.Parent = b.parentName()
-		backup, bytes, err := s.sendAgain(ctx, snap, b)
+	attempts := s.attempts(ctx, snap, backups, from)
+	for i, a := range attempts {
+		t.Parent, t.ResumedBytes = a.parentName(), max(a.from.offset(), 0)
+		backup, bytes, err := s.sendAgain(ctx, snap, a)
 		t.Bytes += bytes
 		if err == nil {
 			t.Result, t.Error, t.Hint = ResultOK, "", ""
 			return t, &backup
 		}
+		// A parent that is not what it seems, or a kernel's mistake in the stream, shows as a name that is missing or taken.
+		mismatch := !a.full() && !errors.Is(err, ErrNameTaken) && (says(err, syscall.ENOENT) || says(err, syscall.EEXIST))
+		otherwise := mismatch || errors.Is(err, btrfs.ErrParentMissing) || errors.Is(err, btrfs.ErrCloneSource)
+		otherwise = otherwise || a.from != nil && cannotGoOn(err)
+		if otherwise && ctx.Err() == nil {
+			s.abandon(ctx, snap, err)
+		}
 		err = transferError(err)
 		t.Error, t.Hint = err.Error(), Hint(err)
-		// A parent that is not what it seems, or a kernel's mistake in the stream, shows as a name that is missing or taken.
-		mismatch := !b.full() && !errors.Is(err, ErrNameTaken) && (says(err, syscall.ENOENT) || says(err, syscall.EEXIST))
-		otherwise := mismatch || errors.Is(err, btrfs.ErrParentMissing) || errors.Is(err, btrfs.ErrCloneSource)
-		if !otherwise || i == len(choices)-1 || ctx.Err() != nil {
+		if !otherwise || i == len(attempts)-1 || ctx.Err() != nil {
 			return t, nil
 		}
 	}
 	return t, nil
 }
 
+// attempts are the ways to bring snap over, best first.
+func (s *sender) attempts(ctx context.Context, snap Snapshot, backups []Backup, from *Leftover) []attempt {
+	all := s.source.unaltered()
+	var attempts []attempt
+	if from != nil {
+		id := from.Checkpoint.Identity
+		version, err := s.version(ctx)
+		b, ok := basisOf(id, parents(snap.Subvolume, all, s.source.isOwn, s.source.family, backups))
+		if ok && err == nil && id.Version <= version && b.identity(snap, id.Version).Equal(id) {
+			attempts = append(attempts, attempt{b, from})
+		} else {
+			s.abandon(ctx, snap, errors.New("what its stream was made of is gone"))
+		}
+	}
+	for _, b := range s.source.bases(snap.Subvolume, all, backups) {
+		attempts = append(attempts, attempt{basis: b})
+	}
+	return attempts
+}
+
+// abandon deletes the checkpoints of snap: its transfer starts over.
+func (s *sender) abandon(ctx context.Context, snap Snapshot, why error) {
+	there, err := s.dest.List(ctx)
+	leftovers := slices.DeleteFunc(there.Leftovers, func(l Leftover) bool { return l.Checkpoint == nil || l.Checkpoint.UUID != snap.StreamUUID() })
+	if err == nil && len(leftovers) == 0 {
+		return
+	}
+	if err == nil {
+		_, err = s.dest.Clean(ctx, leftovers)
+	}
+	s.warn("%s: the interrupted transfer of %s cannot go on and starts over: %v", s.cfg.Name, snap.Name, errors.Join(why, err))
+}
+
+// version is the newest protocol that both ends speak.
+func (s *sender) version(ctx context.Context) (int, error) {
+	version, err := s.dest.StreamVersion(ctx)
+	return min(version, btrfs.StreamVersion()), err
+}
+
 // maxTorn is how often one send is tried anew after its stream was torn.
 const maxTorn = 3
 
 // sendAgain is send, tried anew if the stream was torn on its way: a process that is stopped, or a machine that goes to sleep, makes the kernel begin
-// the stream again in its middle. That never passes the checksums, and the next attempt is as good as any.
-func (s *sender) sendAgain(ctx context.Context, snap Snapshot, b basis) (made Backup, bytes int64, err error) {
+// the stream again in its middle. That never passes the checksums; what was applied before did, and the next attempt goes on from there.
+func (s *sender) sendAgain(ctx context.Context, snap Snapshot, a attempt) (made Backup, bytes int64, err error) {
 	for range maxTorn {
 		var n int64
-		made, n, err = s.send(ctx, snap, b)
+		made, n, err = s.send(ctx, snap, a)
 		bytes += n
 		if !errors.Is(err, sendstream.ErrCorrupt) || ctx.Err() != nil {
 			break
+		}
+		there, listErr := s.dest.List(ctx)
+		if listErr != nil {
+			return made, bytes, errors.Join(err, listErr)
+		}
+		from, _ := resumable([]Snapshot{snap}, there)
+		if a.from = nil; len(from) > 0 {
+			l := from[snap.StreamUUID()]
+			a.from = &l
 		}
 	}
 	return made, bytes, err
 }
 
-// send makes one attempt.
-func (s *sender) send(ctx context.Context, snap Snapshot, b basis) (Backup, int64, error) {
-	version, err := s.dest.StreamVersion(ctx)
+// send makes one attempt. bytes are those that crossed the line.
+func (s *sender) send(ctx context.Context, snap Snapshot, a attempt) (made Backup, bytes int64, err error) {
+	version, err := s.version(ctx)
 	if err != nil {
 		return Backup{}, 0, err
 	}
-	version = min(version, btrfs.StreamVersion())
-	send := btrfs.Send{Subvolume: snap.Path, Version: version, Compressed: version >= 2, IOPriority: s.priority}
-	if !b.full() {
-		send.Parent = b.parent.ID
+	if a.from != nil {
+		version = a.from.Checkpoint.Version
 	}
-	for _, c := range b.clones {
+	id := a.identity(snap, version)
+	send := btrfs.Send{Subvolume: snap.Path, Parent: a.parent.ID, Version: id.Version, Compressed: id.Compressed, IOPriority: s.priority}
+	for _, c := range a.clones {
 		send.CloneSources = append(send.CloneSources, c.ID)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := send.Start(ctx)
 	if err != nil {
-		return Backup{}, 0, fmt.Errorf("send %s: %w", snap.Path, err)
+		return Backup{}, 0, &sendError{fmt.Errorf("send %s: %w", snap.Path, err)}
 	}
-	report := s.reporter(ctx, snap, b)
-	made, err := s.dest.Receive(ctx, Incoming{
-		Name: snap.Name, UUID: snap.StreamUUID(), Ctransid: snap.streamCtransid(), Taken: snap.Taken,
-		Stream: limit(ctx, stream, s.cfg.RateLimit), Confirm: stream.Close, Progress: report.add, IOPriority: s.priority,
-	})
+	report := s.reporter(ctx, snap, a)
+	if a.from != nil {
+		err = skip(ctx, stream, a.from.Checkpoint.Position)
+	}
+	if err == nil {
+		made, err = s.dest.Receive(ctx, Incoming{
+			Identity: id, Name: snap.Name, Taken: snap.Taken, From: a.from,
+			Stream: limit(ctx, stream, s.cfg.RateLimit), Confirm: stream.Close,
+			Progress: report.add, Saved: sync.OnceFunc(func() { s.saved(snap, id) }), IOPriority: s.priority,
+		})
+	}
 	ended := stream.Close()
 	if err != nil && ended != nil && !errors.Is(ended, context.Canceled) && !errors.Is(ended, syscall.EPIPE) {
 		// The sender failed by itself, not because the receiver hung up: that came first.
-		err = fmt.Errorf("send %s: %w", snap.Path, ended)
+		err = &sendError{fmt.Errorf("send %s: %w", snap.Path, ended)}
 	}
 	return made, report.bytes.Load(), err
 }
@@ -181,16 +249,16 @@ type reporter struct {
 // estimateAfter is how long a transfer must have lasted before its size is estimated: short ones need none.
 const estimateAfter = 2 * time.Second
 
-func (s *sender) reporter(ctx context.Context, snap Snapshot, b basis) *reporter {
+func (s *sender) reporter(ctx context.Context, snap Snapshot, a attempt) *reporter {
 	r := &reporter{progress: s.progress, base: Progress{
-		Job: s.source.job.Name, Step: "transfer", Destination: s.cfg.Name, Snapshot: snap.Name, Parent: b.parentName(), Started: time.Now(),
+		Job: s.source.job.Name, Step: "transfer", Destination: s.cfg.Name, Snapshot: snap.Name, Parent: a.parentName(), Resumed: max(a.from.offset(), 0), Started: time.Now(),
 	}}
 	r.add(0)
 	go func() {
 		select {
 		case <-ctx.Done():
 		case <-time.After(estimateAfter):
-			if c, err := btrfs.ChangedSince(ctx, snap.Path, b.since()); err == nil {
+			if c, err := btrfs.ChangedSince(ctx, snap.Path, a.since()); err == nil {
 				r.estimate.Store(int64(c.Bytes))
 			}
 		}

@@ -50,7 +50,8 @@ func newWorldOn(t *testing.T, src *testdisk.Disk, dests ...*testdisk.Disk) *worl
 	t.Helper()
 	w := &world{t: t, src: src, dests: dests, now: time.Date(2026, 11, 23, 11, 56, 0, 0, time.UTC), boot: time.Hour}
 	state := t.TempDir()
-	w.cfg = &config.Config{Timezone: time.UTC, Parallel: 2, StateDir: filepath.Join(state, "state"), RuntimeDir: filepath.Join(state, "run"), Receiver: config.Receiver(cmp.Or(os.Getenv("BTRKEEP_TEST_RECEIVER"), string(config.ReceiverProgs)))}
+	w.cfg = &config.Config{Timezone: time.UTC, Parallel: 2, StateDir: filepath.Join(state, "state"), RuntimeDir: filepath.Join(state, "run"), Receiver: config.Receiver(cmp.Or(os.Getenv("BTRKEEP_TEST_RECEIVER"), string(config.DefaultReceiver)))}
+	w.cfg.Checkpoint = config.Checkpoint{Bytes: 4 << 20, Time: config.Duration(time.Second)}
 	source := filepath.Join(w.src.Path, "home")
 	w.job = config.Job{Name: "home", Source: source, SnapshotDir: filepath.Join(source, config.DefaultSnapshotDir), CatchUp: true}
 	for i, d := range dests {
@@ -63,12 +64,18 @@ func newWorldOn(t *testing.T, src *testdisk.Disk, dests ...*testdisk.Disk) *worl
 func (w *world) newRunner() *jobs.Runner {
 	var receiver local.Receiver = local.Progs{}
 	if w.cfg.Receiver == config.ReceiverNative {
-		receiver = local.Native{}
+		receiver = local.Native{Checkpoint: w.cfg.Checkpoint}
 	}
 	return &jobs.Runner{
 		Config: w.cfg, Log: slog.New(slog.NewTextHandler(&w.log, nil)), Slots: &jobs.Slots{},
 		Open: local.Opener{Zone: time.UTC, Receiver: receiver}.Open,
 	}
+}
+
+// receiver chooses what receives from here on.
+func (w *world) receiver(r config.Receiver) {
+	w.cfg.Receiver = r
+	w.runner = w.newRunner()
 }
 
 func must(t *testing.T, err error) {

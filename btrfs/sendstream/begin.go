@@ -55,6 +55,18 @@ func (s *session) snapshot(parent btrfs.UUID) error {
 	return nil
 }
 
+// resume is begin where an earlier session has begun.
+func (s *session) resume(from Checkpoint) error {
+	s.id, s.ctransid = from.UUID, from.Ctransid
+	fd, err := openSubvolume(s.destination.fd, s.destination.name)
+	if err != nil {
+		return err
+	}
+	s.tree = newTree(fd)
+	s.in.resume(from)
+	return nil
+}
+
 // openSubvolume opens the root of the subvolume called name in a directory.
 func openSubvolume(dir int, name string) (int, error) {
 	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)

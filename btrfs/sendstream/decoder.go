@@ -43,6 +43,12 @@ func (d *Decoder) Count() int64 { return d.in.count }
 // Offset gives the number of bytes of the stream up to and with the last command read.
 func (d *Decoder) Offset() int64 { return d.in.taken }
 
+// resume makes the decoder go on in the middle of a stream.
+func (d *Decoder) resume(from Checkpoint) {
+	d.in.version, d.in.taken, d.in.count = from.Version, from.Offset, from.Commands
+	d.order.begun = true
+}
+
 func (d *Decoder) header() error {
 	for {
 		if ok, err := d.in.header(); ok || err != nil {

@@ -31,6 +31,10 @@ var (
 	ErrCorrupt = errors.New("send stream is corrupt")
 	// ErrVersion means that the stream is of a protocol that is not spoken here.
 	ErrVersion = errors.New("send stream version is not supported")
+	// ErrCheckpoint means that what was kept of an interrupted receive is no place to go on from.
+	ErrCheckpoint = errors.New("the checkpoint cannot be used")
+	// ErrApply means that a command, whole and well-formed, could not be carried out.
+	ErrApply = errors.New("cannot be applied")
 )
 
 // Cmd is the number of a command: BTRFS_SEND_C_* of the kernel's send.h.

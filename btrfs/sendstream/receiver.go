@@ -21,6 +21,8 @@ import (
 type Receiver struct {
 	IOPriority int  // ioprio_set(2) value for the receiving thread; 0 = inherit
 	Decompress bool // write compressed data as if it were not, so that the destination's own settings decide
+
+	Checkpoints *Checkpoints // nil: none
 }
 
 var _ btrfs.Receiver = Receiver{}
@@ -29,12 +31,30 @@ var _ btrfs.Receiver = Receiver{}
 // makes that read-only and received when END and then the end of the input were read. It does not sync.
 //
 // On error, a writable subvolume without a received UUID may be left. Errors wrap ErrCorrupt or ErrVersion where the stream is at fault,
-// btrfs.ErrParentMissing or btrfs.ErrCloneSource where other parents could help, and the errno of the system call.
+// ErrApply where a command could not be carried out, btrfs.ErrParentMissing or btrfs.ErrCloneSource where other parents could help, and the errno of the system call.
 func (r Receiver) Receive(ctx context.Context, dir, name string, stream io.Reader) error {
+	return r.receive(ctx, dir, name, stream, func(s *session) error { return s.checkpoints(r.Checkpoints, Position{}) })
+}
+
+// Resume is Receive for a stream whose beginning an earlier one has applied: stream gives what comes after the place of the checkpoint, and the subvolume called name in dir is a
+// writable snapshot of what was kept there. That the stream is the same as then is for the caller to check, by its hash.
+func (r Receiver) Resume(ctx context.Context, dir, name string, from Checkpoint, stream io.Reader) error {
+	return r.receive(ctx, dir, name, stream, func(s *session) error {
+		if err := from.resumable(); err != nil {
+			return err
+		}
+		if err := s.checkpoints(r.Checkpoints, from.Position); err != nil {
+			return err
+		}
+		return s.resume(from)
+	})
+}
+
+func (r Receiver) receive(ctx context.Context, dir, name string, stream io.Reader, prepare func(*session) error) error {
 	done := make(chan error, 1)
 	osthread.Run(func() (changed bool) {
 		changed = osthread.SetIOPriority(r.IOPriority)
-		done <- r.receive(ctx, dir, name, stream)
+		done <- r.run(ctx, dir, name, stream, prepare)
 		return changed
 	})
 	if err := <-done; err != nil {
@@ -43,7 +63,7 @@ func (r Receiver) Receive(ctx context.Context, dir, name string, stream io.Reade
 	return nil
 }
 
-func (r Receiver) receive(ctx context.Context, dir, name string, stream io.Reader) error {
+func (r Receiver) run(ctx context.Context, dir, name string, stream io.Reader, prepare func(*session) error) error {
 	if checkName([]byte(name)) != nil {
 		return fmt.Errorf("%q cannot be the name of a subvolume", name)
 	}
@@ -61,6 +81,9 @@ func (r Receiver) receive(ctx context.Context, dir, name string, stream io.Reade
 		decompress:  r.Decompress,
 	}
 	defer s.close()
+	if err := prepare(&s); err != nil {
+		return err
+	}
 	return s.run()
 }
 
@@ -78,6 +101,8 @@ type session struct {
 	file        file                 // the one that is being written
 	decompress  bool
 	encoded     encoded
+
+	checkpointer *checkpointer // nil: none are wanted
 }
 
 func (s *session) run() error {
@@ -94,7 +119,13 @@ func (s *session) run() error {
 			break
 		}
 		if err := s.apply(c); err != nil {
-			return fmt.Errorf("command %d: %s: %w", number, cmd, err)
+			if s.in.err != nil { // of the command behind it, which was looked at
+				return err
+			}
+			return &applyError{number, cmd, err}
+		}
+		if err := s.checkpoint(); err != nil {
+			return err
 		}
 	}
 	if _, err := s.in.Next(); err != io.EOF {
@@ -102,6 +133,17 @@ func (s *session) run() error {
 	}
 	return s.finish()
 }
+
+// applyError is the error of one command. It is ErrApply too.
+type applyError struct {
+	number int64
+	cmd    Cmd
+	err    error
+}
+
+func (e *applyError) Error() string        { return fmt.Sprintf("command %d: %s: %v", e.number, e.cmd, e.err) }
+func (e *applyError) Unwrap() error        { return e.err }
+func (e *applyError) Is(target error) bool { return target == ErrApply }
 
 func (s *session) next() (*Command, error) {
 	if c := s.ahead; c != nil {

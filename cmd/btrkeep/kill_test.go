@@ -19,6 +19,7 @@ import (
 // Slow enough that most of a run is its transfer, so that most random moments fall into one.
 const killedJob = `
 receiver = "$RECEIVER"
+checkpoint = { bytes = "1M", time = "100ms" }
 [jobs.home]
 source = "$SRC/home"
 name_format = "20060102T150405.000000" # many in a second, in the order of their names
@@ -65,7 +66,7 @@ func TestKilled(t *testing.T) {
 	for _, left := range slices.Sorted(maps.Keys(v.left)) {
 		t.Logf("%4d  %s", v.left[left], left)
 	}
-	if v.left["a backup half received"] < kills()/4 && !t.Failed() {
+	if v.left["a backup half received"]+v.left["a backup half received, and a checkpoint"] < kills()/4 && !t.Failed() {
 		t.Error("too few moments within a transfer")
 	}
 }
@@ -161,10 +162,20 @@ func (v *victim) found(r result, before int) string {
 	case r.killed == 0:
 		return "a run that could report the death of its receiver"
 	case incoming >= 0:
-		s, err := btrfs.Info(filepath.Join(v.dests[0], "home", at[incoming]))
-		must(v.t, err)
-		if s.ReadOnly {
-			return "a backup received and without its name"
+		checkpoint := false
+		for _, name := range at {
+			if !strings.HasPrefix(name, ".btrkeep-incoming-") {
+				continue
+			}
+			s, err := btrfs.Info(filepath.Join(v.dests[0], "home", name))
+			must(v.t, err)
+			if !s.ReceivedUUID.IsZero() {
+				return "a backup received and without its name"
+			}
+			checkpoint = checkpoint || s.ReadOnly
+		}
+		if checkpoint {
+			return "a backup half received, and a checkpoint"
 		}
 		return "a backup half received"
 	case len(v.hidden(filepath.Join(v.home(), ".btrkeep"))) > 0:

@@ -40,12 +40,15 @@ func (l *progressLine) show(p jobs.Progress) {
 // progressText is bytes, rate, time elapsed and, where it is known, how much is left.
 func progressText(p jobs.Progress, now time.Time) string {
 	elapsed := now.Sub(p.Started)
-	text := fmt.Sprintf("%s → %s: %s  %s", p.Job, p.Destination, p.Snapshot, formatBytes(p.Bytes))
+	text := fmt.Sprintf("%s → %s: %s  %s", p.Job, p.Destination, p.Snapshot, formatBytes(p.Resumed+p.Bytes))
+	if p.Resumed > 0 {
+		text += fmt.Sprintf(" (%s of them before)", formatBytes(p.Resumed))
+	}
 	if s := elapsed.Seconds(); s >= 1 {
 		rate := float64(p.Bytes) / s
 		text += fmt.Sprintf("  %s/s  %s", formatBytes(int64(rate)), elapsed.Round(time.Second))
-		if left := p.Estimate - p.Bytes; p.Estimate > 0 && left > 0 && rate > 0 {
-			text += fmt.Sprintf("  %d %%, about %s left", 100*p.Bytes/p.Estimate, time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second))
+		if left := p.Estimate - p.Resumed - p.Bytes; p.Estimate > 0 && left > 0 && rate > 0 {
+			text += fmt.Sprintf("  %d %%, about %s left", 100*(p.Resumed+p.Bytes)/p.Estimate, time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second))
 		}
 	}
 	return text

@@ -167,7 +167,7 @@ func indexJob(cfg *config.Config, name string) int {
 func (a *app) runner(cfg *config.Config, log *slog.Logger, slots *jobs.Slots, progress func(jobs.Progress)) *jobs.Runner {
 	var receiver local.Receiver = local.Progs{}
 	if cfg.Receiver == config.ReceiverNative {
-		receiver = local.Native{}
+		receiver = local.Native{Checkpoint: cfg.Checkpoint}
 	}
 	return &jobs.Runner{
 		Config: cfg, Log: log, Slots: slots, Progress: progress,

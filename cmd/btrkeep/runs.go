@@ -176,7 +176,11 @@ func (a *app) printRecord(r jobs.Record) {
 	for _, t := range byDestination(r.Transfers) {
 		switch {
 		case t.Result == jobs.ResultOK && t.Bytes > 0:
-			fmt.Fprintf(a.stdout, "%s: %s: %s %s, %s in %.1f s\n", r.Job, t.Destination, t.Snapshot, basisText(t.Parent), formatBytes(t.Bytes), t.Seconds)
+			before := ""
+			if t.ResumedBytes > 0 {
+				before = ", after " + formatBytes(t.ResumedBytes) + " before"
+			}
+			fmt.Fprintf(a.stdout, "%s: %s: %s %s, %s in %.1f s%s\n", r.Job, t.Destination, t.Snapshot, basisText(t.Parent), formatBytes(t.Bytes), t.Seconds, before)
 		case t.Result == jobs.ResultOK:
 			fmt.Fprintf(a.stdout, "%s: %s: up to date\n", r.Job, t.Destination)
 		case t.Result == jobs.ResultAbsent, t.Result == jobs.ResultBusy:

@@ -100,6 +100,9 @@ func writeListing(w io.Writer, l jobs.Listing, zone *time.Location) {
 			}
 			fmt.Fprintf(w, "    %s\t%s\t%s\n", b.Name, formatTime(b.Created, zone), strings.Join(append([]string{mark}, flags(b.Pinned, b.Own)...), ", "))
 		}
+		for _, u := range d.Unfinished {
+			fmt.Fprintf(w, "    %s\t\tinterrupted, goes on after %s\n", u.Snapshot, formatBytes(u.Bytes))
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 	"github.com/btrkeep/btrkeep/internal/atomicfile"
 )
 
@@ -38,6 +39,8 @@ type Entry struct {
 	Adhoc    bool       `json:"adhoc,omitempty"`    // a snapshot that `btrkeep backup` made
 	Source   string     `json:"source,omitempty"`   // of a backup: machine and path of the source
 	Volume   btrfs.UUID `json:"volume,omitzero"`    // of a backup: the source subvolume
+
+	Checkpoint *sendstream.Checkpoint `json:"checkpoint,omitempty"` // of a half-received backup: how far it is
 }
 
 // Catalog is the content of one catalog file.
@@ -97,6 +100,21 @@ func Forget(dir string, gone func(btrfs.UUID) bool) error {
 	if len(c) == n {
 		return nil
 	}
+	return c.write(dir)
+}
+
+// Replace puts an entry in the place of the one of another subvolume, if there is one: after a power cut there is one or the other. The caller holds the lock of the directory.
+func Replace(dir string, old btrfs.UUID, e Entry) error {
+	c, err := Read(dir)
+	if err != nil {
+		return err
+	}
+	delete(c, old)
+	c[e.UUID] = e
+	return c.write(dir)
+}
+
+func (c Catalog) write(dir string) error {
 	entries := slices.SortedFunc(maps.Values(c), func(a, b Entry) int { return a.Taken.Compare(b.Taken) })
 	if err := atomicfile.Write(filepath.Join(dir, File), encode(entries)); err != nil {
 		return fmt.Errorf("write catalog: %w", err)

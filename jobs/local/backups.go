@@ -50,21 +50,35 @@ func (d *Dir) List(context.Context) (jobs.Contents, error) {
 	}
 	there := jobs.Contents{Backups: []jobs.Backup{}}
 	for _, s := range children {
-		if strings.HasPrefix(s.Name, hiddenIncoming) {
-			there.Leftovers = append(there.Leftovers, jobs.Leftover{Name: s.Name, UUID: s.UUID})
-		} else {
+		if !strings.HasPrefix(s.Name, hiddenIncoming) {
 			there.Backups = append(there.Backups, d.backup(s, cat))
+		} else if l, mine := d.leftover(s, cat); mine {
+			there.Leftovers = append(there.Leftovers, l)
 		}
 	}
 	slices.SortStableFunc(there.Backups, func(a, b jobs.Backup) int { return a.Taken.Compare(b.Taken) })
 	return there, nil
 }
 
+// mine reports whether an entry is of this source. Two sources that share a directory, from two machines or two configurations, must not prune each other's backups.
+// A source that was moved, restored or rolled back is still known by one of the two.
+func (d *Dir) mine(e catalog.Entry) bool {
+	return e.Source == "" || e.Source == d.origin || e.Volume == d.volume
+}
+
+// leftover is s as what an interrupted transfer left, with its checkpoint if it is as that was saved. Those of other sources are not mine.
+func (d *Dir) leftover(s btrfs.Subvolume, cat catalog.Catalog) (l jobs.Leftover, mine bool) {
+	l = jobs.Leftover{Name: s.Name, UUID: s.UUID}
+	e := cat[s.UUID]
+	if e.Checkpoint != nil && s.ReadOnly && e.Ctransid == s.Ctransid && d.opener.Receiver.CanResume() {
+		l.Checkpoint = e.Checkpoint
+	}
+	return l, e.Checkpoint == nil || d.mine(e)
+}
+
 func (d *Dir) backup(s btrfs.Subvolume, cat catalog.Catalog) jobs.Backup {
 	e, own := cat[s.UUID]
-	// Two sources that share a directory, from two machines or two configurations, must not prune each other's backups. A source that was moved,
-	// restored or rolled back is still known by one of the two.
-	own = own && (e.Source == "" || e.Source == d.origin || e.Volume == d.volume)
+	own = own && d.mine(e)
 	b := jobs.Backup{
 		Subvolume: s,
 		Path:      filepath.Join(d.path, s.Name),
@@ -84,14 +98,15 @@ func (d *Dir) backup(s btrfs.Subvolume, cat catalog.Catalog) jobs.Backup {
 
 // Clean deletes what interrupted transfers left. A leftover that looks finished goes too: after a power cut its files may be empty, and nothing tells.
 func (d *Dir) Clean(_ context.Context, leftovers []jobs.Leftover) (removed []string, err error) {
+	ids := map[btrfs.UUID]bool{}
 	for _, s := range leftovers {
 		if e := btrfs.Delete(d.path, s.Name, s.UUID); e != nil {
 			err = errors.Join(err, fmt.Errorf("delete leftover: %w", e))
 			continue
 		}
-		removed = append(removed, s.Name)
+		removed, ids[s.UUID] = append(removed, s.Name), true
 	}
-	return removed, err
+	return removed, errors.Join(err, catalog.Forget(d.path, func(id btrfs.UUID) bool { return ids[id] }))
 }
 
 // Delete deletes backups that are btrkeep's own, and waits for the deletions to be durable: what was pruned does not come back.

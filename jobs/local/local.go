@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 )
@@ -23,8 +24,12 @@ const lockFile = ".btrkeep.lock"
 // Receiver turns streams into subvolumes.
 type Receiver interface {
 	// Receive applies in.Stream and leaves it in dir as name, read-only and with its received UUID, only if the stream was
-	// whole and in.Confirm agreed. It does not sync. On error a writable leftover of that name may remain.
-	Receive(ctx context.Context, dir, name string, in jobs.Incoming) error
+	// whole and in.Confirm agreed. It does not sync. On error a writable leftover of that name may remain. With in.From, a writable snapshot of that is
+	// there as name. Now and then it stops and calls save, after which it could go on from the place given.
+	Receive(ctx context.Context, dir, name string, in jobs.Incoming, save func(sendstream.Position) error) error
+
+	// CanResume reports whether it calls save and takes in.From.
+	CanResume() bool
 
 	// StreamVersion is the newest send protocol that it takes.
 	StreamVersion(ctx context.Context) (int, error)

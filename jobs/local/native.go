@@ -4,23 +4,37 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/btrkeep/btrkeep/btrfs/sendstream"
+	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
 // Native receives in this process. It needs no tap: it checks every command itself, resolves paths beneath the new subvolume only, and calls it a
 // received one when it has read the end of the stream, which here means that the sender has confirmed it.
-type Native struct{}
+type Native struct {
+	Checkpoint config.Checkpoint // how often; zero: never
+}
 
 var _ Receiver = Native{}
 
 // StreamVersion is 2: what the sender's kernel compressed stays compressed.
 func (Native) StreamVersion(context.Context) (int, error) { return 2, nil }
 
+// CanResume is true.
+func (Native) CanResume() bool { return true }
+
 // Receive applies the stream.
-func (Native) Receive(ctx context.Context, dir, name string, in jobs.Incoming) error {
-	return sendstream.Receiver{IOPriority: in.IOPriority}.Receive(ctx, dir, name, &confirmed{in: in})
+func (n Native) Receive(ctx context.Context, dir, name string, in jobs.Incoming, save func(sendstream.Position) error) error {
+	r := sendstream.Receiver{IOPriority: in.IOPriority}
+	if n.Checkpoint.Bytes > 0 {
+		r.Checkpoints = &sendstream.Checkpoints{Bytes: int64(n.Checkpoint.Bytes), Time: time.Duration(n.Checkpoint.Time), Save: save}
+	}
+	if in.From != nil {
+		return r.Resume(ctx, dir, name, *in.From.Checkpoint, &confirmed{in: in})
+	}
+	return r.Receive(ctx, dir, name, &confirmed{in: in})
 }
 
 // confirmed is a stream that ends only if its sender says that it ended well.

@@ -25,8 +25,11 @@ var _ Receiver = Progs{}
 // StreamVersion depends on the version that is installed.
 func (Progs) StreamVersion(ctx context.Context) (int, error) { return btrfs.Progs{}.StreamVersion(ctx) }
 
+// CanResume is false: the program keeps nothing of what it was doing.
+func (Progs) CanResume() bool { return false }
+
 // Receive runs stream, tap and program side by side.
-func (Progs) Receive(ctx context.Context, dir, name string, in jobs.Incoming) error {
+func (Progs) Receive(ctx context.Context, dir, name string, in jobs.Incoming, _ func(sendstream.Position) error) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err

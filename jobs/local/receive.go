@@ -21,7 +21,8 @@ func (d *Dir) Receive(ctx context.Context, in jobs.Incoming) (jobs.Backup, error
 		return jobs.Backup{}, err
 	}
 	hidden := hiddenIncoming + in.UUID.String()
-	made, err := d.receive(ctx, in, hidden)
+	k := &keeper{dir: d, in: in, hidden: hidden}
+	made, err := d.receive(ctx, k)
 	if err != nil {
 		return jobs.Backup{}, errors.Join(err, d.drop(hidden))
 	}
@@ -38,6 +39,7 @@ func (d *Dir) Receive(ctx context.Context, in jobs.Incoming) (jobs.Backup, error
 	if err := btrfs.Commit(d.path); err != nil {
 		return jobs.Backup{}, fmt.Errorf("commit %s: %w", final, err)
 	}
+	_ = k.done() // the backup is complete; a checkpoint that stays is useless to the next run, which deletes it
 	made.Name = in.Name
 	return d.backup(made, catalog.Catalog{made.UUID: entry}), nil
 }
@@ -62,13 +64,20 @@ func nameTaken(final string) error {
 }
 
 // receive has the stream applied under the hidden name, and returns when all of it is on the disk and looks as it should.
-func (d *Dir) receive(ctx context.Context, in jobs.Incoming, hidden string) (btrfs.Subvolume, error) {
+func (d *Dir) receive(ctx context.Context, k *keeper) (btrfs.Subvolume, error) {
+	in, hidden := k.in, k.hidden
 	barrier, err := btrfs.OpenBarrier(d.path)
 	if err != nil {
 		return btrfs.Subvolume{}, err
 	}
 	defer barrier.Close()
-	if err := d.opener.Receiver.Receive(ctx, d.path, hidden, in); err != nil {
+	k.barrier = barrier
+	if in.From != nil {
+		if err := k.resume(); err != nil {
+			return btrfs.Subvolume{}, err
+		}
+	}
+	if err := d.opener.Receiver.Receive(ctx, d.path, hidden, in, k.save); err != nil {
 		return btrfs.Subvolume{}, fmt.Errorf("receive into %s: %w", d.path, err)
 	}
 	// Its error is the only sign of a disk that took the data and lost it, told once to each barrier that was open by then.

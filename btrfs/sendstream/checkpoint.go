@@ -1,0 +1,125 @@
+package sendstream
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding"
+	"fmt"
+	"hash"
+	"slices"
+	"time"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+)
+
+// Identity is what decides over the bytes of a send stream: as long as the subvolumes exist, and the kernel is the same, they come out the same each time. Whoever takes
+// a stream up in its middle checks that by its hash.
+type Identity struct {
+	UUID       btrfs.UUID   `json:"uuid"` // of the subvolume sent, as the stream has it
+	Ctransid   uint64       `json:"ctransid"`
+	Parent     btrfs.UUID   `json:"parent,omitzero"` // as the stream has it; zero for a full stream
+	Clones     []btrfs.UUID `json:"clones,omitempty"`
+	Version    int          `json:"version"` // protocol
+	Compressed bool         `json:"compressed,omitempty"`
+}
+
+// Equal does not look at the order of the clone sources.
+func (i Identity) Equal(j Identity) bool {
+	sorted := func(ids []btrfs.UUID) []btrfs.UUID {
+		return slices.SortedFunc(slices.Values(ids), func(a, b btrfs.UUID) int { return bytes.Compare(a[:], b[:]) })
+	}
+	return i.UUID == j.UUID && i.Ctransid == j.Ctransid && i.Parent == j.Parent && i.Version == j.Version && i.Compressed == j.Compressed &&
+		slices.Equal(sorted(i.Clones), sorted(j.Clones))
+}
+
+// Position is a place between two commands of a stream.
+type Position struct {
+	Offset   int64  `json:"offset"` // bytes of the stream before it, its header included
+	Commands int64  `json:"commands"`
+	SHA256   []byte `json:"sha256"` // of those bytes
+	State    []byte `json:"state"`  // of that hash, to go on with it
+}
+
+// Checkpoint is how far a stream was applied.
+type Checkpoint struct {
+	Identity
+	Position
+}
+
+// Checkpoints has a Receiver stop now and then between two commands, so that the subvolume can be kept as it is then (by a snapshot):
+// from there [Receiver.Resume] goes on.
+type Checkpoints struct {
+	Bytes int64         // at most so many bytes of the stream are read beyond the last place; below 2 MiB it is not kept exactly
+	Time  time.Duration // or this long after it; both are needed
+	Save  func(Position) error
+}
+
+// checkpointer counts and hashes what was applied.
+type checkpointer struct {
+	Checkpoints
+	last Position
+	at   time.Time // of the last one
+}
+
+// checkpoints has the bytes of the stream hashed from here on.
+func (s *session) checkpoints(c *Checkpoints, from Position) error {
+	if c == nil {
+		return nil
+	}
+	s.in.in.hash = sha256.New()
+	if from.Offset > 0 {
+		if err := s.in.in.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(from.State); err != nil {
+			return fmt.Errorf("go on with the hash: %w", err)
+		}
+	}
+	s.checkpointer = &checkpointer{Checkpoints: *c, last: from, at: time.Now()}
+	return nil
+}
+
+// due reports whether it is time, as far as bytes were read: those are gone from the line if the receiver is killed now.
+func (c *checkpointer) due(in *window) bool {
+	if in.taken == c.last.Offset {
+		return false
+	}
+	limit := max(c.Bytes-windowSize, c.Bytes/2)
+	return in.taken+int64(in.w-in.r)-c.last.Offset >= limit || time.Since(c.at) >= c.Time
+}
+
+// checkpoint saves the place between the command applied last and the next one, when it is time.
+func (s *session) checkpoint() error {
+	c, in := s.checkpointer, s.in.in
+	// A command that was read ahead has been hashed and not applied.
+	if c == nil || s.ahead != nil || !c.due(in) {
+		return nil
+	}
+	p, err := position(in.taken, in.count, in.hash)
+	if err != nil {
+		return err
+	}
+	if err := c.Save(p); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	c.last, c.at = p, time.Now()
+	return nil
+}
+
+func position(offset, commands int64, h hash.Hash) (Position, error) {
+	state, err := h.(encoding.BinaryMarshaler).MarshalBinary()
+	return Position{Offset: offset, Commands: commands, SHA256: h.Sum(nil), State: state}, err
+}
+
+// resumable checks what came from a file.
+func (c Checkpoint) resumable() error {
+	h := sha256.New()
+	switch err := h.(encoding.BinaryUnmarshaler).UnmarshalBinary(c.State); {
+	case err != nil:
+		return fmt.Errorf("%w: go on with the hash: %w", ErrCheckpoint, err)
+	case !bytes.Equal(h.Sum(nil), c.SHA256):
+		return fmt.Errorf("%w: the hash and its state do not fit together", ErrCheckpoint)
+	case c.Version < 1 || c.Version > MaxVersion:
+		return fmt.Errorf("%w: %w: version %d", ErrCheckpoint, ErrVersion, c.Version)
+	case c.Offset <= int64(headerSize) || c.Commands < 1 || c.UUID.IsZero():
+		return fmt.Errorf("%w: it is no place in a stream", ErrCheckpoint)
+	}
+	return nil
+}

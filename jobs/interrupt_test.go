@@ -1,0 +1,375 @@
+package jobs_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/internal/testdisk"
+	"github.com/btrkeep/btrkeep/jobs"
+)
+
+// Interruptions at random moments of transfers, one after the other: each backup is in the end what it would be without, and no interruption costs
+// more than one interval of bytes sent twice.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	rounds := 20
+	if os.Getenv("BTRKEEP_LONG") != "" {
+		rounds = 200
+	}
+	v := newVictim(t)
+	kinds := []func(*victim) string{(*victim).killed, (*victim).dropped, (*victim).killed, (*victim).stopped, (*victim).powerCut}
+	for n := 0; n < rounds && !t.Failed(); {
+		kind, before := "", v.interrupted
+		if kind = kinds[n%len(kinds)](v); v.interrupted > before {
+			v.kinds[kind]++
+			n++
+		}
+		v.look(kind)
+	}
+	v.mustRun()
+	v.verify()
+	v.clean(0)
+	for kind, n := range v.kinds {
+		t.Logf("%4d times %s", n, kind)
+	}
+	t.Logf("%d backups completed, %d transfers taken up; at most %d bytes sent twice after one interruption, %.1f %% of all; the interval is %d bytes",
+		v.completed, v.resumed, v.worst, 100*float64(v.again)/float64(v.sent), int64(interval))
+	if v.resumed < rounds/3 && !t.Failed() {
+		t.Errorf("only %d transfers were taken up", v.resumed)
+	}
+}
+
+// A disk that is torn off in mid-transfer and put back has what it needs to go on.
+func TestTornOff(t *testing.T) {
+	t.Parallel()
+	rounds := 3
+	if os.Getenv("BTRKEEP_LONG") != "" {
+		rounds = 20
+	}
+	random := rand.New(rand.NewPCG(5, 6))
+	resumed := 0
+	for range rounds {
+		src, dst := testdisk.New(t, testdisk.Options{}), testdisk.NewFaulty(t, testdisk.Options{})
+		must(t, btrfs.Create(src.Path, "home"))
+		w := newWorldOn(t, src, dst.Disk)
+		w.cfg.Checkpoint = config.Checkpoint{Bytes: interval, Time: config.Duration(time.Minute)}
+		w.receiver(config.ReceiverNative)
+		grow(t, filepath.Join(w.source(), "large"), 24<<20)
+		w.job.Destinations[0].RateLimit = rate
+		log := newProgressLog(t.TempDir())
+		w.runner.Progress = log.note
+		torn := time.AfterFunc(200*time.Millisecond+time.Duration(random.Int64N(int64(400*time.Millisecond))), func() {
+			for _, op := range []testdisk.Op{testdisk.Read, testdisk.Write, testdisk.Flush, testdisk.Discard} {
+				dst.Fail(op, testdisk.Failure{})
+			}
+		})
+		if r := w.run(); r.Result != jobs.ResultFailed {
+			t.Errorf("%+v", r)
+		}
+		torn.Stop()
+		image := filepath.Join(t.TempDir(), "dst.img")
+		dst.PowerCut(image, random.Uint64(), 0.5)
+		back := newWorldOn(t, src, testdisk.MountImage(t, image))
+		back.cfg.Checkpoint = w.cfg.Checkpoint
+		back.receiver(config.ReceiverNative)
+		tr := back.mustRun().Transfers[0]
+		back.verify()
+		back.clean(0)
+		reached := log.transfers()[0].reached
+		if again := reached - tr.ResumedBytes; again > interval {
+			t.Errorf("%d bytes were sent again: %+v", again, tr)
+		}
+		if tr.ResumedBytes > 0 {
+			resumed++
+		}
+	}
+	if resumed == 0 {
+		t.Errorf("of %d transfers none was taken up", rounds)
+	}
+}
+
+// rate slows transfers down, so that most of a run is its transfer.
+const rate = 40 << 20
+
+// victim is a world whose runs are interrupted.
+type victim struct {
+	*world
+	src, dst *testdisk.FaultDisk
+	random   *rand.Rand
+	changes  uint64
+	logs     string           // directory of the logs
+	reached  map[string]int64 // bytes of the stream that had crossed when it was last interrupted, by snapshot
+	compared map[btrfs.UUID]bool
+
+	kinds                           map[string]int
+	interrupted, completed, resumed int
+	sent, again, worst              int64
+}
+
+func newVictim(t *testing.T) *victim {
+	options := testdisk.Options{Size: 4 << 30}
+	v := &victim{
+		src: testdisk.NewFaulty(t, options), dst: testdisk.NewFaulty(t, options), random: rand.New(rand.NewPCG(3, 4)),
+		logs: t.TempDir(), reached: map[string]int64{}, compared: map[btrfs.UUID]bool{}, kinds: map[string]int{},
+	}
+	must(t, btrfs.Create(v.src.Path, "home"))
+	testdisk.Tree(t, filepath.Join(v.src.Path, "home"), testdisk.Spec{Seed: 7, Files: 300, MaxSize: 128 << 10})
+	v.world = newWorldOn(t, v.src.Disk, v.dst.Disk)
+	slowly(v.world)
+	v.change()
+	return v
+}
+
+func slowly(w *world) {
+	w.cfg.Checkpoint = config.Checkpoint{Bytes: interval, Time: config.Duration(time.Minute)}
+	w.job.Keep, w.job.Destinations[0].Keep = config.Keep{Last: 2}, config.Keep{Last: 2}
+	w.job.Destinations[0].RateLimit = rate
+	w.receiver(config.ReceiverNative)
+}
+
+// change makes the next snapshot worth sending.
+func (v *victim) change() {
+	v.t.Helper()
+	v.changes++
+	must(v.t, testdisk.Mutate(v.source(), v.changes, 30))
+	for i := range 3 {
+		grow(v.t, filepath.Join(v.source(), fmt.Sprintf("new-%d-%d", v.changes, i)), int64(2<<20+v.random.IntN(4<<20)))
+	}
+}
+
+func (v *victim) moment() time.Duration {
+	return 20*time.Millisecond + time.Duration(v.random.Int64N(int64(500*time.Millisecond)))
+}
+
+// killed has the run made by a process of its own, which SIGKILL ends: sender and receiver at once.
+func (v *victim) killed() string {
+	v.t.Helper()
+	v.pass(time.Minute)
+	log := newProgressLog(v.logs)
+	text, err := json.Marshal(order{
+		Source: v.src.Path, Destination: v.dst.Path, State: v.cfg.StateDir, Runtime: v.cfg.RuntimeDir, Log: log.path, Clock: v.clock(),
+	})
+	must(v.t, err)
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), victimOrder+"="+string(text))
+	c.Stderr = os.Stderr
+	must(v.t, c.Start())
+	time.Sleep(v.moment() + 50*time.Millisecond) // it has to start
+	_ = c.Process.Kill()
+	_ = c.Wait()
+	v.count(log, log.transfers())
+	return "the process was killed"
+}
+
+// stopped ends the run from outside, as SIGTERM does.
+func (v *victim) stopped() string {
+	ctx, cancel := context.WithTimeout(context.Background(), v.moment())
+	defer cancel()
+	v.pass(time.Minute)
+	log := newProgressLog(v.logs)
+	v.runner.Progress = log.note
+	v.runner.Run(ctx, v.job, jobs.Options{Clock: v.clock()})
+	v.count(log, log.transfers())
+	return "the run was stopped"
+}
+
+// dropped ends the stream as a sender does that dies.
+func (v *victim) dropped() string {
+	v.dropAfter(v.random.Int64N(10 << 20))
+	log := newProgressLog(v.logs)
+	v.runner.Progress = log.note
+	v.run()
+	v.receiver(config.ReceiverNative)
+	v.count(log, log.transfers())
+	return "the sender died"
+}
+
+// powerCut looks at what the disks would hold, and makes the next run on that; the machine itself goes on.
+func (v *victim) powerCut() string {
+	v.t.Helper()
+	log := newProgressLog(v.logs)
+	v.runner.Progress = log.note
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		v.run()
+	}()
+	time.Sleep(v.moment())
+	dir := v.t.TempDir()
+	cut := log.transfers()
+	images := []string{filepath.Join(dir, "src.img"), filepath.Join(dir, "dst.img")}
+	v.dst.PowerCut(images[1], v.random.Uint64(), 0.5) // first: what it has, its source had before
+	v.src.PowerCut(images[0], v.random.Uint64(), 0.5)
+	<-done
+	src, dst := testdisk.MountImage(v.t, images[0]), testdisk.MountImage(v.t, images[1])
+	defer func() {
+		for i, d := range []*testdisk.Disk{src, dst} {
+			d.Close()
+			must(v.t, os.Remove(images[i]))
+		}
+	}()
+	back := newWorldOn(v.t, src, dst)
+	back.now = v.now.Add(time.Hour)
+	slowly(back)
+	back.job.Destinations[0].RateLimit = 0
+	after := newProgressLog(v.logs)
+	back.runner.Progress = after.note
+	back.mustRun()
+	back.verify()
+	back.clean(0)
+	reached := map[string]int64{}
+	for _, c := range cut {
+		reached[c.snapshot] = c.reached
+	}
+	v.measure("after a power cut", reached, after.transfers())
+	v.count(log, log.transfers())
+	v.interrupted++
+	return "the power failed"
+}
+
+// count takes account of a run that was interrupted, if it was so in a transfer.
+func (v *victim) count(log *progressLog, transfers []progressed) {
+	v.t.Helper()
+	v.measure("after an interruption", v.reached, transfers)
+	complete := v.complete(0)
+	for _, p := range transfers {
+		v.sent += p.reached - p.start
+		if v.reached[p.snapshot] = p.reached; !slices.Contains(complete, p.snapshot) {
+			v.interrupted++
+		}
+	}
+	must(v.t, os.Remove(log.path))
+}
+
+// measure looks where transfers began that had been interrupted.
+func (v *victim) measure(when string, reached map[string]int64, transfers []progressed) {
+	v.t.Helper()
+	for _, p := range transfers {
+		before, begun := reached[p.snapshot]
+		if !begun {
+			continue
+		}
+		again := max(before-p.start, 0)
+		if v.again, v.worst = v.again+again, max(v.worst, again); again > interval {
+			v.t.Errorf("%s, %s had come to %d bytes and began again at %d", when, p.snapshot, before, p.start)
+		}
+		if p.start > 0 {
+			v.resumed++
+		}
+	}
+}
+
+// look at what an interruption has left: each complete backup is its snapshot.
+func (v *victim) look(kind string) {
+	v.t.Helper()
+	l := v.listing()
+	fresh := false
+	for _, b := range l.Destinations[0].Backups {
+		if !b.Complete {
+			v.t.Errorf("%s: %s is at a final name and not complete", kind, b.Name)
+		}
+		i := slices.IndexFunc(l.Snapshots, func(s jobs.ListedSnapshot) bool { return s.UUID == b.ReceivedUUID })
+		if i < 0 || v.compared[b.UUID] {
+			continue
+		}
+		v.compared[b.UUID], fresh = true, true
+		v.completed++
+		diffs, err := testdisk.Compare(l.Snapshots[i].Path, b.Path)
+		if err != nil || len(diffs) > 0 {
+			v.t.Errorf("%s: %s differs from its snapshot: %v\n%s", kind, b.Name, err, strings.Join(diffs, "\n"))
+		}
+	}
+	if fresh {
+		v.change()
+	}
+}
+
+// victimOrder is the environment variable that makes this program a process to be killed.
+const victimOrder = "BTRKEEP_TEST_VICTIM"
+
+// order says what run that process makes.
+type order struct {
+	Source, Destination, State, Runtime, Log string
+	Clock                                    jobs.Clock
+}
+
+func runVictim(text string) int {
+	var o order
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		panic(err)
+	}
+	w := &world{cfg: &config.Config{Timezone: time.UTC, Parallel: 1, StateDir: o.State, RuntimeDir: o.Runtime}}
+	source := filepath.Join(o.Source, "home")
+	w.job = config.Job{
+		Name: "home", Source: source, SnapshotDir: filepath.Join(source, config.DefaultSnapshotDir),
+		Destinations: []config.Destination{{Name: "d1", URL: filepath.Join(o.Destination, "backups")}},
+	}
+	slowly(w)
+	w.runner.Progress = (&progressLog{path: o.Log}).note
+	w.runner.Log = slog.New(slog.DiscardHandler)
+	w.runner.Run(context.Background(), w.job, jobs.Options{Clock: o.Clock})
+	return 0
+}
+
+// progressLog is a file with all that a run has reported of its transfers; a kill does not lose it.
+type progressLog struct{ path string }
+
+func newProgressLog(dir string) *progressLog {
+	f, err := os.CreateTemp(dir, "progress")
+	if err != nil {
+		panic(err)
+	}
+	f.Close()
+	return &progressLog{f.Name()}
+}
+
+func (l *progressLog) note(p jobs.Progress) {
+	if p.Step != "transfer" {
+		return
+	}
+	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	_, _ = fmt.Fprintln(f, p.Snapshot, p.Resumed, p.Resumed+p.Bytes)
+}
+
+// progressed is one transfer in the log: where it began, and where it ended.
+type progressed struct {
+	snapshot       string
+	start, reached int64
+}
+
+func (l *progressLog) transfers() (all []progressed) {
+	f, err := os.Open(l.path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		var p progressed
+		if n, _ := fmt.Sscan(s.Text(), &p.snapshot, &p.start, &p.reached); n < 3 {
+			continue
+		}
+		if n := len(all); n > 0 && all[n-1].snapshot == p.snapshot {
+			all[n-1].reached = max(all[n-1].reached, p.reached)
+		} else {
+			all = append(all, p)
+		}
+	}
+	return all
+}

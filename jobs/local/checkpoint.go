@@ -1,0 +1,85 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/btrfs/sendstream"
+	"github.com/btrkeep/btrkeep/jobs"
+	"github.com/btrkeep/btrkeep/jobs/catalog"
+)
+
+// keeper keeps a transfer under way so that it can go on after an interruption: read-only snapshots of the subvolume that is being received, each entered in the
+// catalog with its place in the stream once it is on the disk, and only the last one kept.
+type keeper struct {
+	dir     *Dir
+	in      jobs.Incoming
+	barrier *btrfs.Barrier
+	hidden  string
+	last    jobs.Leftover // zero: none yet
+}
+
+// save keeps the subvolume as it is now. Whatever interrupts it, the last checkpoint that is in the catalog is whole.
+func (k *keeper) save(at sendstream.Position) error {
+	// A snapshot writes out what it is made of, but does not tell if that failed.
+	if err := k.barrier.Sync(); err != nil {
+		return err
+	}
+	dir := k.dir.path
+	name := fmt.Sprintf("%s-%d-%d", k.hidden, at.Offset, time.Now().UnixNano())
+	if err := btrfs.Snapshot(filepath.Join(dir, k.hidden), dir, name, true); err != nil {
+		return err
+	}
+	made, err := btrfs.Info(filepath.Join(dir, name))
+	if err != nil {
+		return err
+	}
+	entry := catalog.Entry{
+		UUID: made.UUID, Name: k.in.Name, Taken: k.in.Taken, Ctransid: made.Ctransid, Source: k.dir.origin, Volume: k.dir.volume,
+		Checkpoint: &sendstream.Checkpoint{Identity: k.in.Identity, Position: at},
+	}
+	if err := catalog.Replace(dir, k.last.UUID, entry); err != nil {
+		return errors.Join(err, btrfs.Delete(dir, name, made.UUID))
+	}
+	if k.in.Saved != nil {
+		k.in.Saved()
+	}
+	if k.last.Name != "" {
+		if err := btrfs.Delete(dir, k.last.Name, k.last.UUID); err != nil {
+			return err
+		}
+	}
+	k.last = jobs.Leftover{Name: name, UUID: made.UUID, Checkpoint: entry.Checkpoint}
+	return nil
+}
+
+// resume makes what the checkpoint kept the subvolume that is being received.
+func (k *keeper) resume() error {
+	from := k.in.From
+	if !from.Checkpoint.Identity.Equal(k.in.Identity) {
+		return fmt.Errorf("%w: it is of another stream", sendstream.ErrCheckpoint)
+	}
+	kept := filepath.Join(k.dir.path, from.Name)
+	switch s, err := btrfs.Info(kept); {
+	case err != nil:
+		return fmt.Errorf("%w: %w", sendstream.ErrCheckpoint, err)
+	case s.UUID != from.UUID || !s.ReadOnly:
+		return fmt.Errorf("%w: %s is not what was kept", sendstream.ErrCheckpoint, kept)
+	}
+	k.last = *from
+	return btrfs.Snapshot(kept, k.dir.path, k.hidden, false)
+}
+
+// done deletes what was kept of a transfer that is complete.
+func (k *keeper) done() error {
+	if k.last.Name == "" {
+		return nil
+	}
+	if err := btrfs.Delete(k.dir.path, k.last.Name, k.last.UUID); err != nil {
+		return err
+	}
+	return catalog.Forget(k.dir.path, func(id btrfs.UUID) bool { return id == k.last.UUID })
+}

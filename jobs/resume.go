@@ -1,0 +1,123 @@
+package jobs
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"slices"
+	"syscall"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/btrfs/sendstream"
+)
+
+// resumable are the leftovers from which transfers go on, by the UUID that the snapshot has in streams: the farthest one of each snapshot that is at the source and
+// not yet complete at the destination. The others are useless.
+func resumable(snapshots []Snapshot, there Contents) (from map[btrfs.UUID]Leftover, useless []Leftover) {
+	from = map[btrfs.UUID]Leftover{}
+	at := newIndex(there.Backups)
+	farthest := slices.SortedStableFunc(slices.Values(there.Leftovers), func(a, b Leftover) int { return cmp.Compare(b.offset(), a.offset()) })
+	for _, l := range farthest {
+		wanted := l.Checkpoint != nil && slices.ContainsFunc(snapshots, func(s Snapshot) bool {
+			_, complete := at.find(s.Subvolume)
+			return s.Own && !complete && s.StreamUUID() == l.Checkpoint.UUID
+		})
+		if wanted {
+			if _, farther := from[l.Checkpoint.UUID]; !farther {
+				from[l.Checkpoint.UUID] = l
+				continue
+			}
+		}
+		useless = append(useless, l)
+	}
+	return from, useless
+}
+
+// offset is how many bytes of the stream are in a leftover that can be taken up, or -1.
+func (l *Leftover) offset() int64 {
+	if l == nil || l.Checkpoint == nil {
+		return -1
+	}
+	return l.Checkpoint.Offset
+}
+
+// identity is that of the stream of snap against b.
+func (b basis) identity(snap Snapshot, version int) sendstream.Identity {
+	id := sendstream.Identity{UUID: snap.StreamUUID(), Ctransid: snap.streamCtransid(), Version: version, Compressed: version >= 2}
+	if !b.full() {
+		id.Parent = b.parent.StreamUUID()
+	}
+	for _, c := range b.clones {
+		id.Clones = append(id.Clones, c.StreamUUID())
+	}
+	return id
+}
+
+// basisOf finds what a stream was computed against; false if some of it is gone at either end.
+func basisOf(id sendstream.Identity, common []candidate) (basis, bool) {
+	find := func(id btrfs.UUID) (candidate, bool) {
+		i := slices.IndexFunc(common, func(c candidate) bool { return c.StreamUUID() == id })
+		if i < 0 {
+			return candidate{}, false
+		}
+		return common[i], true
+	}
+	var b basis
+	ok := true
+	if !id.Parent.IsZero() {
+		b.parent, ok = find(id.Parent)
+	}
+	for _, c := range id.Clones {
+		clone, there := find(c)
+		b.clones, ok = append(b.clones, clone), ok && there
+	}
+	return b, ok
+}
+
+// needed are the subvolumes of the source without which the stream cannot be made again, by their own UUIDs.
+func (s *source) needed(id sendstream.Identity) []btrfs.UUID {
+	var ids []btrfs.UUID
+	for _, v := range s.all {
+		if v.ReadOnly && (v.StreamUUID() == id.UUID || v.StreamUUID() == id.Parent || slices.Contains(id.Clones, v.StreamUUID())) {
+			ids = append(ids, v.UUID)
+		}
+	}
+	return ids
+}
+
+// errDiffers means that a stream made again is not the one that was interrupted: the kernel is another one, or what it was made of is.
+var errDiffers = errors.New("the stream is not the same as before it was interrupted")
+
+// skip reads the beginning of a stream, which the destination has already, and compares its hash.
+func skip(ctx context.Context, stream io.Reader, from sendstream.Position) error {
+	h := sha256.New()
+	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(stream, from.Offset)}, make([]byte, 256<<10))
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return err
+	case n < from.Offset, !bytes.Equal(h.Sum(nil), from.SHA256):
+		return errDiffers
+	}
+	return nil
+}
+
+// cannotGoOn reports whether an error comes from what was kept of an interrupted transfer, so that beginning anew may help: the stream is another one, or what
+// it says does not fit to what is there. A disk that is full or torn off is no reason.
+func cannotGoOn(err error) bool {
+	if errors.Is(err, errDiffers) || errors.Is(err, sendstream.ErrCheckpoint) {
+		return true
+	}
+	passing := []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.ENODEV, syscall.ENXIO, syscall.ENOMEM, sendstream.ErrCorrupt}
+	return errors.Is(err, sendstream.ErrApply) && !slices.ContainsFunc(passing, func(e error) bool { return errors.Is(err, e) })
+}
+
+// sendError is one of the sender, not of who receives.
+type sendError struct{ err error }
+
+func (e *sendError) Error() string { return e.err.Error() }
+func (e *sendError) Unwrap() error { return e.err }
