@@ -56,6 +56,8 @@ func (s *session) change(c *Command) error {
 		// The flags are those of the inode item, not of FS_IOC_SETFLAGS, and some (immutable, append-only) would stop what
 		// follows. btrfs receive leaves them out too, so a backup is the same whoever received it.
 		return nil
+	case CmdEnableVerity:
+		return s.enableVerity(c)
 	case CmdUpdateExtent:
 		// btrfs receive accepts these, and files of zeros become a subvolume that looks complete.
 		return errors.New("the stream was made without file data (btrfs send --no-data)")

@@ -201,7 +201,7 @@ func TestResumeRefuses(t *testing.T) {
 	for says, damage := range map[string]func(*Checkpoint){
 		"go on with the hash": func(c *Checkpoint) { c.State = []byte("short") },
 		"do not fit":          func(c *Checkpoint) { c.SHA256 = make([]byte, 32) },
-		"version 3":           func(c *Checkpoint) { c.Version = 3 },
+		"version 4":           func(c *Checkpoint) { c.Version = 4 },
 		"no place":            func(c *Checkpoint) { c.Offset = 3 },
 		"no place in":         func(c *Checkpoint) { c.UUID = btrfs.UUID{} },
 	} {

@@ -161,8 +161,8 @@ func TestValues(t *testing.T) {
 }
 
 func TestEncoderRefuses(t *testing.T) {
-	if _, err := NewEncoder(io.Discard, 3); !errors.Is(err, ErrVersion) {
-		t.Errorf("version 3: %v", err)
+	if _, err := NewEncoder(io.Discard, 4); !errors.Is(err, ErrVersion) {
+		t.Errorf("version 4: %v", err)
 	}
 	e, err := NewEncoder(io.Discard, 2)
 	ok(t, err)
@@ -178,19 +178,19 @@ func TestEncoderRefuses(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for c := CmdSubvol; c <= maxCmdV2; c++ {
+	for c := CmdSubvol; c <= maxCmdV3; c++ {
 		if strings.HasPrefix(c.String(), "command") {
 			t.Errorf("%d has no name", c)
 		}
 	}
-	for a := AttrUUID; a <= maxAttrV2; a++ {
+	for a := AttrUUID; a <= maxAttrV3; a++ {
 		if strings.HasPrefix(a.String(), "attribute") {
 			t.Errorf("%d has no name", a)
 		}
 	}
 	// The last of each protocol, as send.h numbers them.
-	got := []int{int(maxCmdV1), int(maxCmdV2), int(maxAttrV1), int(maxAttrV2)}
-	if diff := cmp.Diff([]int{22, 25, 24, 31}, got); diff != "" {
+	got := []int{int(maxCmdV1), int(maxCmdV2), int(maxCmdV3), int(maxAttrV1), int(maxAttrV2), int(maxAttrV3)}
+	if diff := cmp.Diff([]int{22, 25, 26, 24, 31, 35}, got); diff != "" {
 		t.Error(diff)
 	}
 	if Cmd(99).String() != "command 99" || Attr(99).String() != "attribute 99" {

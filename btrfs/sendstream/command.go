@@ -15,7 +15,7 @@ type Command struct {
 	Cmd     Cmd
 	payload []byte
 	have    attrSet
-	at      [maxAttrV2 + 1]span // valid where have says so
+	at      [maxAttrV3 + 1]span // valid where have says so
 }
 
 // span is a part of a payload.
@@ -100,9 +100,11 @@ func (c *Command) Text(a Attr) string { return string(c.Bytes(a)) }
 // Path gives the command's path below the root of the subvolume; "" is that root itself.
 func (c *Command) Path() string { return c.Text(AttrPath) }
 
-// Uint gives the value of an attribute of 4 or 8 bytes.
+// Uint gives the value of an attribute of 1, 4 or 8 bytes.
 func (c *Command) Uint(a Attr) uint64 {
 	switch b := c.Bytes(a); len(b) {
+	case 1:
+		return uint64(b[0])
 	case 4:
 		return uint64(binary.LittleEndian.Uint32(b))
 	case 8:
@@ -130,7 +132,7 @@ func (c *Command) Time(a Attr) Timespec {
 // Attrs goes through the attributes in the order of their numbers, AttrData last as protocol 2 wants it.
 func (c *Command) Attrs() iter.Seq2[Attr, []byte] {
 	return func(yield func(Attr, []byte) bool) {
-		for a := AttrUUID; a <= maxAttrV2; a++ {
+		for a := AttrUUID; a <= maxAttrV3; a++ {
 			if a != AttrData && c.have.has(a) && !yield(a, c.Bytes(a)) {
 				return
 			}

@@ -31,7 +31,7 @@ func TestReceiverStaysInsideDrawn(t *testing.T) {
 		ok(r, err)
 		ok(r, e.Encode(subvol.cmd, subvol.values...))
 		for range rapid.IntRange(1, 30).Draw(r, "commands") {
-			cmd := Cmd(rapid.IntRange(int(CmdMkfile), int(maxCmdV2)).Draw(r, "command"))
+			cmd := Cmd(rapid.IntRange(int(CmdMkfile), int(maxCmdV3)).Draw(r, "command"))
 			if cmd == CmdEnd || cmd == CmdUpdateExtent {
 				continue
 			}
@@ -59,7 +59,7 @@ func TestReceiverStaysInsideDrawn(t *testing.T) {
 
 func drawValues(r *rapid.T, cmd Cmd, names, targets *rapid.Generator[string]) []Value {
 	var values []Value
-	for a := AttrUUID; a <= maxAttrV2; a++ {
+	for a := AttrUUID; a <= maxAttrV3; a++ {
 		if !commands[cmd].need.has(a) || a == AttrData {
 			continue
 		}

@@ -1,7 +1,7 @@
 // Package sendstream is the btrfs send-stream format: decode, encode, check.
 //
 // A stream is a header and then commands, each with a CRC32C of its own. A command is a number and a list of attributes. The format is
-// that of the kernel's fs/btrfs/send.h; protocols 1 and 2 are spoken. Everything is little-endian.
+// that of the kernel's fs/btrfs/send.h; protocols 1 to 3 are spoken. Everything is little-endian.
 package sendstream
 
 import (
@@ -10,8 +10,8 @@ import (
 	"hash/crc32"
 )
 
-// MaxVersion is the newest protocol spoken here. Protocol 3 adds fs-verity and is not settled: only kernels built for experiments send it.
-const MaxVersion = 2
+// MaxVersion is the newest protocol spoken here. Protocol 3 adds fs-verity; so far only kernels built for experiments send it.
+const MaxVersion = 3
 
 // MaxCommand is the longest payload that a command may have. Kernels send at most 64 KiB (protocol 1) or 144 KiB (protocol 2);
 // the format itself would allow 4 GiB.
@@ -40,7 +40,7 @@ var (
 // Cmd is the number of a command: BTRFS_SEND_C_* of the kernel's send.h.
 type Cmd uint16
 
-// The commands of protocol 1, and from CmdFallocate on those that protocol 2 added.
+// The commands of protocol 1, from CmdFallocate on those that protocol 2 added, and from CmdEnableVerity on those of protocol 3.
 const (
 	CmdSubvol Cmd = iota + 1
 	CmdSnapshot
@@ -67,15 +67,17 @@ const (
 	CmdFallocate
 	CmdFileattr
 	CmdEncodedWrite
+	CmdEnableVerity
 
 	maxCmdV1 = CmdUpdateExtent
 	maxCmdV2 = CmdEncodedWrite
+	maxCmdV3 = CmdEnableVerity
 )
 
 // Attr is the number of an attribute: BTRFS_SEND_A_* of the kernel's send.h.
 type Attr uint16
 
-// The attributes of protocol 1, and from AttrFallocateMode on those that protocol 2 added.
+// The attributes of protocol 1, from AttrFallocateMode on those that protocol 2 added, and from AttrVerityAlgorithm on those of protocol 3.
 const (
 	AttrUUID Attr = iota + 1
 	AttrCtransid
@@ -95,7 +97,7 @@ const (
 	AttrPathTo
 	AttrPathLink
 	AttrFileOffset
-	AttrData // in protocol 2 it has no length of its own: it is the rest of the command
+	AttrData // from protocol 2 on it has no length of its own: it is the rest of the command
 	AttrCloneUUID
 	AttrCloneCtransid
 	AttrClonePath
@@ -108,23 +110,22 @@ const (
 	AttrUnencodedOffset
 	AttrCompression
 	AttrEncryption
+	AttrVerityAlgorithm // FS_VERITY_HASH_ALG_*
+	AttrVerityBlockSize
+	AttrVeritySaltData
+	AttrVeritySigData
 
 	maxAttrV1 = AttrCloneLen
 	maxAttrV2 = AttrEncryption
+	maxAttrV3 = AttrVeritySigData
 )
 
 func maxCmd(version int) Cmd {
-	if version == 1 {
-		return maxCmdV1
-	}
-	return maxCmdV2
+	return [...]Cmd{1: maxCmdV1, 2: maxCmdV2, 3: maxCmdV3}[version]
 }
 
 func maxAttr(version int) Attr {
-	if version == 1 {
-		return maxAttrV1
-	}
-	return maxAttrV2
+	return [...]Attr{1: maxAttrV1, 2: maxAttrV2, 3: maxAttrV3}[version]
 }
 
 // String gives the kernel's name in lower case, as `btrfs receive --dump` does.

@@ -140,7 +140,7 @@ func TestHarmlessStreams(t *testing.T) {
 
 func TestBadHeaders(t *testing.T) {
 	raw := streamOf(t, 1, subvol, end)
-	for version, want := range map[byte]error{0: ErrVersion, 1: nil, 3: ErrVersion, 255: ErrVersion} {
+	for version, want := range map[byte]error{0: ErrVersion, 1: nil, 4: ErrVersion, 255: ErrVersion} {
 		raw[len(magic)] = version
 		if _, _, err := tapped(&Tap{}, bytes.NewReader(raw)); !errors.Is(err, want) {
 			t.Errorf("version %d: %v", version, err)

@@ -13,7 +13,7 @@ import (
 	"github.com/btrkeep/btrkeep/internal/osthread"
 )
 
-// Receiver applies streams of protocol 1 and 2 by system calls, without the btrfs program.
+// Receiver applies streams of protocol 1 to 3 by system calls, without the btrfs program.
 //
 // Unlike that, it resolves every path beneath the new subvolume and through no symbolic link, so that no stream can reach anything outside;
 // it finds parents and clone sources wherever on the file system they are, whatever is mounted; and it needs half the time for small files.

@@ -36,6 +36,10 @@ var attributes = [...]struct {
 	AttrUnencodedOffset:  {"unencoded_offset", 8},
 	AttrCompression:      {"compression", 4},
 	AttrEncryption:       {"encryption", 4},
+	AttrVerityAlgorithm:  {"verity_algorithm", 1},
+	AttrVerityBlockSize:  {"verity_block_size", 4},
+	AttrVeritySaltData:   {"verity_salt_data", anySize},
+	AttrVeritySigData:    {"verity_sig_data", anySize},
 }
 
 const (
@@ -74,6 +78,7 @@ var commands = [...]struct {
 	CmdFallocate:    {"fallocate", set(AttrPath, AttrFallocateMode, AttrFileOffset, AttrSize), false},
 	CmdFileattr:     {"fileattr", set(AttrPath, AttrFileattr), true},
 	CmdEncodedWrite: {"encoded_write", set(AttrPath, AttrFileOffset, AttrUnencodedFileLen, AttrUnencodedLen, AttrUnencodedOffset, AttrData), false},
+	CmdEnableVerity: {"enable_verity", set(AttrPath, AttrVerityAlgorithm, AttrVerityBlockSize, AttrVeritySaltData, AttrVeritySigData), false},
 }
 
 // attrSet has bit n for attribute n.
