@@ -15,6 +15,9 @@ for_test  = $(for_btrfs) mkfs.ext4=e2fsprogs blkid=util-linux systemd-analyze=sy
             gcc=gcc /usr/include/stdio.h=libc6-dev /usr/include/linux/btrfs.h=linux-libc-dev
 for_long  = $(for_test) mmdebstrap=mmdebstrap systemd-nspawn=systemd-container nsenter=util-linux
 
+# The tests of jobs that choose their receiver: once is enough.
+native_only = GoesOn|StartsOver|Interrupted|TornOff|PowerCut|Lacks|OtherRefusals|Others
+
 .PHONY: help
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -33,6 +36,7 @@ demo: ## half a minute of backups on two throw-away disks (root)
 test: ## all tests but the long ones, on real file systems if root
 	@tools/install-deps.sh $(for_test) || [ "$$(id -u)" != 0 ]
 	$(GO) test -timeout 10m $(TESTFLAGS) ./...
+	BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -timeout 10m $(TESTFLAGS) -skip '$(native_only)' ./jobs
 
 .PHONY: race
 race: ## the tests of what runs side by side, under the race detector
@@ -43,6 +47,7 @@ race: ## the tests of what runs side by side, under the race detector
 test-long: ## also those that take long: booted systemd, many kills, many power cuts (root)
 	@tools/install-deps.sh $(for_long)
 	BTRKEEP_LONG=1 $(GO) test -tags long -timeout 2h $(TESTFLAGS) ./...
+	BTRKEEP_LONG=1 BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -tags long -timeout 2h $(TESTFLAGS) -skip '$(native_only)' ./jobs
 
 .PHONY: bench
 bench: ## side by side with btrbk and with btrfs send | btrfs receive (root)
