@@ -25,6 +25,7 @@ type Send struct {
 	Compressed   bool     // send compressed extents as they are; needs version 2
 	NoData       bool     // no file contents, extents as UPDATE_EXTENT
 	IOPriority   int      // ioprio_set(2) value for the sending thread; 0 = inherit
+	ReadAhead    int64    // bytes of file data to have in the page cache ahead of what was read from the stream, at most; 0 = none
 }
 
 // Stream is a send under way: reading gives the stream.
@@ -38,6 +39,7 @@ type Stream struct {
 	stopWatch func() bool
 	eof       atomic.Bool
 	lent      atomic.Bool // others may read from the pipe: its end is not seen here
+	ahead     *readAhead  // nil if there is none
 	done      chan struct{}
 	err       error // of the ioctl; after done
 }
@@ -75,6 +77,9 @@ func (s Send) Start(ctx context.Context) (*Stream, error) {
 		return nil, fmt.Errorf("send %s: %w", s.Subvolume, err)
 	}
 	stream := &Stream{r: r, ctx: ctx, done: make(chan struct{})}
+	if s.ReadAhead > 0 && !s.NoData {
+		stream.ahead = s.startReadAhead(ctx, subvolume, info.ID)
+	}
 	stream.stopWatch = context.AfterFunc(ctx, func() { r.Close() })
 	osthread.Run(func() (changed bool) {
 		defer close(stream.done)
@@ -87,6 +92,7 @@ func (s Send) Start(ctx context.Context) (*Stream, error) {
 		stream.err = s.run(subvolume, wfd)
 		unix.Close(subvolume)
 		unix.Close(wfd)
+		stream.ahead.close()
 		return true
 	})
 	return stream, nil
@@ -146,6 +152,7 @@ func (s Send) explain(err error) error {
 // Read reads from the stream.
 func (s *Stream) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
+	s.ahead.passed(p[:n])
 	switch {
 	case errors.Is(err, io.EOF):
 		s.eof.Store(true)
@@ -173,7 +180,10 @@ func (s *Stream) Close() error {
 
 // File is the reading end of the pipe, for splice or to hand to a child. Whoever reads from it sees the end of the stream
 // in place of the Stream, whose Close then cannot tell a stream read to its end from one whose rest was thrown away.
+//
+// Nothing more is read ahead then, since nobody tells how far the stream has come.
 func (s *Stream) File() *os.File {
 	s.lent.Store(true)
+	s.ahead.abandon()
 	return s.r
 }

@@ -171,6 +171,9 @@ func (s *sender) sendAgain(ctx context.Context, snap Snapshot, a attempt) (made 
 	return made, bytes, err
 }
 
+// readAhead is how much of a stream's data is read ahead of it: more does not help, and this much leaves the cache to others.
+const readAhead = 16 << 20
+
 // send makes one attempt. bytes are those that crossed the line.
 func (s *sender) send(ctx context.Context, snap Snapshot, a attempt) (made Backup, bytes int64, err error) {
 	version, err := s.version(ctx)
@@ -181,7 +184,7 @@ func (s *sender) send(ctx context.Context, snap Snapshot, a attempt) (made Backu
 		version = a.from.Checkpoint.Version
 	}
 	id := a.identity(snap, version)
-	send := btrfs.Send{Subvolume: snap.Path, Parent: a.parent.ID, Version: id.Version, Compressed: id.Compressed, IOPriority: s.priority}
+	send := btrfs.Send{Subvolume: snap.Path, Parent: a.parent.ID, Version: id.Version, Compressed: id.Compressed, IOPriority: s.priority, ReadAhead: readAhead}
 	for _, c := range a.clones {
 		send.CloneSources = append(send.CloneSources, c.ID)
 	}
