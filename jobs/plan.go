@@ -38,7 +38,7 @@ type PlannedTransfer struct {
 	State       string `json:"state"` // "present", "absent", "failed"
 	Snapshot    string `json:"snapshot,omitempty"`
 	Parent      string `json:"parent"`             // empty for a full send
-	Estimate    int64  `json:"estimate,omitempty"` // bytes of file data, before compression
+	Estimate    int64  `json:"estimate,omitempty"` // bytes of the stream, its data before compression
 	Error       string `json:"error,omitempty"`
 	Hint        string `json:"hint,omitempty"`
 }
@@ -97,8 +97,10 @@ func (r *Runner) plan(ctx context.Context, job config.Job, clock Clock, p *Plan)
 			return err
 		}
 	}
+	estimates, cancel := context.WithTimeout(ctx, estimateTime)
+	defer cancel()
 	for _, d := range job.Destinations {
-		if err := r.planDestination(ctx, src, &state, d, clock.Wall, p); err != nil {
+		if err := r.planDestination(ctx, estimates, src, &state, d, clock.Wall, p); err != nil {
 			t := PlannedTransfer{Destination: d.Name, State: "failed", Error: err.Error(), Hint: Hint(err)}
 			if errors.Is(err, ErrAbsent) {
 				t.State = "absent"
@@ -131,8 +133,8 @@ func (s *source) planSnapshot(ctx context.Context, now time.Time) (PlannedSnapsh
 }
 
 // planDestination adds the transfers to one destination and what would then be pruned there. It leaves in state what the
-// destination would have in common with the source, for pruning that.
-func (r *Runner) planDestination(ctx context.Context, src *source, state *State, d config.Destination, now time.Time, p *Plan) error {
+// destination would have in common with the source, for pruning that. estimates ends when no more time is to be spent on sizes.
+func (r *Runner) planDestination(ctx, estimates context.Context, src *source, state *State, d config.Destination, now time.Time, p *Plan) error {
 	last := state.Destinations[d.URL]
 	dest, err := r.Open(ctx, src.job, d, Identity{FileSystem: last.FileSystem, MountPoint: last.MountPoint})
 	if err != nil {
@@ -149,12 +151,14 @@ func (r *Runner) planDestination(ctx context.Context, src *source, state *State,
 	if !p.pruneOnly {
 		send = missing(src.job, src.snapshots, there, d.Keep, now, r.Config.Timezone)
 	}
+	version, err := dest.StreamVersion(ctx)
+	if err != nil {
+		version = 1 // sizes hardly differ; the run will say what is wrong
+	}
 	for i, snap := range send {
 		b := src.bases(snap.Subvolume, known, backups)[0]
 		t := PlannedTransfer{Destination: d.Name, State: "present", Snapshot: snap.Name, Parent: b.parentName()}
-		if c, err := btrfs.ChangedSince(ctx, snap.Path, b.since()); err == nil {
-			t.Estimate = int64(c.Bytes)
-		}
+		t.Estimate = estimate(ctx, estimates, snap, b, version)
 		p.Transfers = append(p.Transfers, t)
 		made := snap.Subvolume
 		made.UUID, made.ReceivedUUID = btrfs.UUID{0xfe, byte(i >> 8), byte(i)}, snap.StreamUUID() // one of its own, as the real one will have

@@ -2,6 +2,9 @@ package jobs_test
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 )
@@ -84,4 +88,42 @@ func TestPlanIsWhatTheRunDoes(t *testing.T) {
 	check("back again")
 	w.pass(2 * time.Hour)
 	check("later")
+}
+
+// The size that plan tells is what is then sent, as far as the snapshot is there already: in full, against another, and where names have changed and
+// no data. Of the snapshot that the run will take it is a rough one.
+func TestPlanEstimates(t *testing.T) {
+	w := newWorld(t, 1)
+	for i := range 300 {
+		w.write(fmt.Sprintf("many/file%d", i), strings.Repeat("many", 100+i))
+	}
+	w.write("large", strings.Repeat("large", 1<<20))
+	w.dests[0].Unmount()
+	w.run()
+	w.write("large", strings.Repeat("again", 1<<19))
+	w.run()
+	for i := range 300 {
+		path := filepath.Join(w.source(), "many", fmt.Sprintf("file%d", i))
+		must(t, os.Rename(path, path+"-renamed"))
+	}
+	w.run()
+	w.write("new", strings.Repeat("new", 1<<20))
+	w.dests[0].Mount("noatime")
+	must(t, btrfs.Sync(w.source())) // what is in memory only is not counted
+	planned := w.runner.Plan(context.Background(), w.job, w.clock()).Transfers
+	done := w.mustRun().Transfers
+	if len(planned) != 4 || len(done) != 4 {
+		t.Fatalf("not 4 transfers: planned %+v, done %+v", planned, done)
+	}
+	for i, p := range planned {
+		off := 100 * float64(p.Estimate-done[i].Bytes) / float64(done[i].Bytes)
+		t.Logf("against %q: %d bytes estimated, %d sent, %+.2f %%", p.Parent, p.Estimate, done[i].Bytes, off)
+		limit := 1.0
+		if i == 3 {
+			limit = 10
+		}
+		if off < -limit || off > limit {
+			t.Errorf("%s: off by %.2f %%", p.Snapshot, off)
+		}
+	}
 }

@@ -91,7 +91,8 @@ destination is absent, or the job is running already; nothing was harmed).`,
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "say more on standard error")
 	root.AddCommand(
 		a.daemonCommand(), a.runCommand(), a.backupCommand(), a.planCommand(), a.statusCommand(), a.listCommand(),
-		a.historyCommand(), a.checkCommand(), a.pruneCommand(), completionCommand(), a.versionCommand(),
+		a.historyCommand(), a.checkCommand(), a.pruneCommand(), a.dumpCommand(), a.diffCommand(),
+		completionCommand(), a.versionCommand(),
 	)
 	return root
 }
