@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,7 @@ func (b *bench) newPair(options string) *pair {
 	o := testdisk.Options{Size: 16 << 30, MountOptions: "noatime" + options, InMemory: b.memory}
 	p := &pair{t: b.t, src: testdisk.New(b.t, o), dst: testdisk.New(b.t, o), options: o.MountOptions}
 	p.dir = filepath.Dir(p.src.Image)
+	must(b.t, errors.Join(direct(p.src.Device), direct(p.dst.Device)))
 	// As /run is, and with it what btrkeep keeps there.
 	run := filepath.Join(p.dir, "run")
 	must(b.t, os.Mkdir(run, 0o700))
@@ -52,17 +54,34 @@ func (p *pair) settle() {
 	}
 }
 
-// cold empties the destination and all caches: those of the file systems by unmounting them, those of their images by dropping them. Unlike
+// cold drops all caches: those of the file systems by unmounting them, those of their images by dropping them. Unlike
 // /proc/sys/vm/drop_caches this leaves the rest of the machine alone.
-func (p *pair) cold() {
+func (p *pair) cold() { p.remount(func() {}) }
+
+// empty is cold, with nothing at the destination.
+func (p *pair) empty() { p.remount(func() { p.execute("mkfs.btrfs", "-q", "-f", p.dst.Device) }) }
+
+func (p *pair) remount(meanwhile func()) {
 	p.settle()
 	p.src.Unmount()
 	p.dst.Unmount()
-	p.execute("mkfs.btrfs", "-q", "-f", p.dst.Device)
+	meanwhile()
 	for _, d := range []*testdisk.Disk{p.src, p.dst} {
 		must(p.t, dropCache(d.Image))
 		d.Mount(p.options)
 	}
+}
+
+// direct has a loop device go around the cache of its image, if that is possible there, as it is not in memory: else what was read once is in the
+// machine's cache twice, and what is read is read ahead by another file system.
+func direct(device string) error {
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_ = unix.IoctlSetInt(int(f.Fd()), unix.LOOP_SET_DIRECT_IO, 1)
+	return nil
 }
 
 func dropCache(file string) error {
@@ -78,9 +97,12 @@ func dropCache(file string) error {
 	return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
-// deleteAll deletes the subvolumes in dir.
-func (p *pair) deleteAll(dir string) {
+// deleteAll deletes the subvolumes in dir, but those with a name to keep.
+func (p *pair) deleteAll(dir string, keep ...string) {
 	for _, name := range p.subvolumes(dir) {
+		if slices.Contains(keep, name) {
+			continue
+		}
 		s, err := btrfs.Info(filepath.Join(dir, name))
 		must(p.t, err)
 		must(p.t, btrfs.Delete(dir, name, s.UUID))

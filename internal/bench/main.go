@@ -1,6 +1,6 @@
-// Command bench measures btrkeep side by side with btrbk, and with a bare btrfs send | btrfs receive, on the same loop disks in one run.
+// Command bench measures btrkeep side by side with btrbk, with a bare btrfs send | btrfs receive and with each half of that, on the same loop disks in one run.
 //
-//	go run ./internal/bench [-short] [-runs N] [-only REGEXP] [-memory] [-receiver NAME] [-json FILE] [-btrkeep FILE]
+//	go run ./internal/bench [-short] [-runs N] [-only REGEXP] [-memory] [-json FILE] [-btrkeep FILE]
 //
 // It needs root, installs what is missing, and leaves nothing behind, however it ends: see testdisk.Isolate.
 package main
@@ -19,17 +19,19 @@ import (
 )
 
 func main() {
+	if part(os.Args[1:]) {
+		return
+	}
 	testdisk.Isolate()
 	o := options{log: os.Stderr}
 	flag.BoolVar(&o.short, "short", false, "a small version of everything, once, to see that it works")
 	flag.IntVar(&o.runs, "runs", 5, "measured runs of each")
-	flag.Func("only", "measure only the rows whose title matches this `REGEXP`", func(s string) (err error) {
+	flag.Func("only", "measure only the rows whose section and title, as in \"receive: 4 files\", match this `REGEXP`: sections are no change, transfer, receive, send, two receives", func(s string) (err error) {
 		o.only, err = regexp.Compile(s)
 		return err
 	})
 	flag.BoolVar(&o.memory, "memory", false, "disks in memory: what the programs cost, without the machine's disk")
 	flag.StringVar(&o.btrkeep, "btrkeep", "", "the btrkeep to measure, instead of that of this source tree")
-	flag.StringVar(&o.receiver, "receiver", "", "btrkeep's receiver, if not the default")
 	file := flag.String("json", "", "write every single measurement to this file, too")
 	flag.Parse()
 
@@ -47,19 +49,19 @@ func main() {
 }
 
 type options struct {
-	short    bool
-	runs     int
-	only     *regexp.Regexp // nil is everything
-	memory   bool
-	btrkeep  string // program; "" is built
-	receiver string // "" is the default
-	log      io.Writer
+	short   bool
+	runs    int
+	only    *regexp.Regexp // nil is everything
+	memory  bool
+	btrkeep string // program; "" is built
+	log     io.Writer
 }
 
 // bench is one measurement of everything.
 type bench struct {
 	options
 	t      testing.TB
+	self   string // this program: see part
 	report report
 }
 
@@ -68,16 +70,37 @@ func measure(t testing.TB, o options) *report {
 		o.runs = 1
 	}
 	b := &bench{options: o, t: t}
+	var err error
+	b.self, err = os.Executable()
+	must(t, err)
 	b.programs()
 	b.describe()
 	b.noChangeRuns()
-	b.transfers()
+	for _, w := range b.workloads() {
+		b.transfer(w)
+	}
+	for _, w := range b.workloads() {
+		b.receive(w)
+	}
+	for _, w := range b.workloads() {
+		b.send(w)
+	}
+	for _, w := range b.workloads() {
+		b.together(w)
+	}
 	b.report.LoadLast = load()
 	return &b.report
 }
 
 // wants tells whether a row is to be measured.
-func (b *bench) wants(title string) bool { return b.only == nil || b.only.MatchString(title) }
+func (b *bench) wants(section, title string) bool {
+	title = section + ": " + title
+	wanted := b.only == nil || b.only.MatchString(title)
+	if wanted {
+		b.say("%s", title)
+	}
+	return wanted
+}
 
 // programs installs btrbk and what else is missing, and builds btrkeep, as `make build` does.
 func (b *bench) programs() {

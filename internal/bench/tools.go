@@ -30,12 +30,8 @@ type tool struct {
 func volume(i int) string { return fmt.Sprintf("vol%d", i) }
 
 // globals begins each configuration of btrkeep.
-func (b *bench) globals(p *pair) string {
-	text := fmt.Sprintf("state_dir = %q\nruntime_dir = %q\n", p.dir+"/state", p.dir+"/run")
-	if b.receiver != "" {
-		text += fmt.Sprintf("receiver = %q\n", b.receiver)
-	}
-	return text
+func (p *pair) globals() string {
+	return fmt.Sprintf("state_dir = %q\nruntime_dir = %q\n", p.dir+"/state", p.dir+"/run")
 }
 
 // newBtrkeep has it as most people do: snapshots inside their source, all jobs in one call, everything else as it comes.
@@ -48,7 +44,7 @@ func (b *bench) newBtrkeep(p *pair) *tool {
 			keep = 1_000_000
 		}
 		var c strings.Builder
-		c.WriteString(b.globals(p))
+		c.WriteString(p.globals())
 		fmt.Fprintf(&c, "[defaults]\nschedule = \"@hourly\"\nonly_if_changed = %t\nkeep = { last = %d }\n", w.onChange, keep)
 		for i := range w.volumes {
 			name := volume(i + 1)

@@ -4,96 +4,52 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"github.com/btrkeep/btrkeep/btrfs"
-	"github.com/btrkeep/btrkeep/internal/testdisk"
 )
 
-// transfers measures full transfers, each from cold caches to an empty disk, until the data is on that disk.
-func (b *bench) transfers() {
-	large, small := data{files: 1, size: 1 << 30}, data{files: 30_000, size: 4096}
-	if b.short {
-		large.size, small.files = 32<<20, 500
-	}
-	compressed := large
-	compressed.compressible = true
-	b.transfer(fmt.Sprintf("1 file of %d MiB", large.size>>20), "", large)
-	b.transfer(fmt.Sprintf("%d files of 4 KiB", small.files), "", small)
-	b.transfer(fmt.Sprintf("1 file of %d MiB, disks with compress=zstd", large.size>>20), ",compress=zstd", compressed)
-}
+// The names of contestants begin with these.
+const (
+	nameBtrkeep = "btrkeep"
+	namePipe    = "pipe"
+)
 
-// course is where one transfer is made after the other: of a source, by way of snapshots, into backups.
-type course struct {
-	*pair
-	source, snapshots, backups string
-	config, state              string
-}
-
-func (b *bench) transfer(title, options string, d data) {
-	if !b.wants(title) {
+// transfer measures whole transfers, each from cold caches until the data is on the disk.
+func (b *bench) transfer(w workload) {
+	if !b.wants("transfer", w.title) {
 		return
 	}
-	b.say("%s", title)
-	p := b.newPair(options)
-	c := course{
-		pair: p, source: p.src.Path + "/data", snapshots: p.src.Path + "/snapshots", backups: p.dst.Path + "/backups",
-		config: p.dir + "/btrkeep.toml", state: p.dir + "/state",
-	}
-	c.make(d)
-	job := fmt.Sprintf("[jobs.data]\nsource = %q\nsnapshot_dir = %q\ndestination = %q\nschedule = \"@hourly\"\nkeep = { last = 1 }\n", c.source, c.snapshots, c.backups)
-	must(b.t, os.WriteFile(c.config, []byte(b.globals(p)+job), 0o600))
+	c := b.newCourse(w)
+	native := c.btrkeep(b.btrkeep, nameBtrkeep, "native")
+	c.changeSince(func() { spend(c.t, native.argv) })
 	contestants := []contestant{
-		{name: "btrkeep", argv: []string{b.btrkeep, "-c", c.config, "run"}, prepare: c.clear, check: c.check()},
-		c.pipe("pipe", ""),
+		native,
+		c.btrkeep(b.btrkeep, nameBtrkeep+" with btrfs-progs", "btrfs-progs"),
+		c.pipe(namePipe, ""),
 	}
-	if d.compressible {
-		contestants = append(contestants, c.pipe("pipe with --compressed-data", "--proto 2 --compressed-data"))
+	if w.compressible {
+		contestants = append(contestants, c.pipe(namePipe+" with --compressed-data", "--proto 2 --compressed-data"))
 	}
-	b.report.Transfers = append(b.report.Transfers, row{Title: title, Bytes: d.bytes(), Results: alternate(b.t, b.runs, contestants...)})
-	p.close()
+	b.report.Transfers = append(b.report.Transfers, row{Title: w.title, Bytes: w.bytes(), Results: alternate(b.t, b.runs, contestants...)})
+	c.close()
 }
 
-// make makes what is transferred.
-func (c course) make(d data) {
-	must(c.t, btrfs.Create(c.src.Path, filepath.Base(c.source)))
-	must(c.t, fill(c.source, d))
-	must(c.t, os.Mkdir(c.snapshots, 0o700))
-}
-
-// clear forgets all that was made of the source, and all that was read of it.
-func (c course) clear() {
-	c.deleteAll(c.snapshots)
-	must(c.t, os.RemoveAll(c.state))
-	c.cold()
-	must(c.t, os.Mkdir(c.backups, 0o700))
+// btrkeep is its whole run with one of its receivers.
+func (c *course) btrkeep(program, name, receiver string) contestant {
+	config := filepath.Join(c.dir, receiver+".toml")
+	text := c.globals() + fmt.Sprintf("receiver = %q\n[jobs.data]\nsource = %q\nsnapshot_dir = %q\ndestination = %q\nschedule = \"@hourly\"\nkeep = { last = 10 }\n",
+		receiver, c.source, c.snapshots, c.backups)
+	must(c.t, os.WriteFile(config, []byte(text), 0o600))
+	return contestant{name: name, argv: []string{program, "-c", config, "run"}, prepare: c.clear, check: c.check()}
 }
 
 // pipe is what a careful person types. Its snapshot is made beforehand and timed on its own: a run of btrkeep includes it.
-func (c course) pipe(name, options string) contestant {
+func (c *course) pipe(name, options string) contestant {
 	const script = `set -eo pipefail; btrfs send -q $1 "$2/snapshot" | btrfs receive -q "$3"; sync -f "$3"`
+	if c.base != "" {
+		options += " -p " + filepath.Join(c.snapshots, c.base)
+	}
 	return contestant{
 		name: name, prepare: c.clear, check: c.check(),
 		argv:     []string{"bash", "-c", script, "bash", options, c.snapshots, c.backups},
 		snapshot: []string{"btrfs", "subvolume", "snapshot", "-r", c.source, c.snapshots + "/snapshot"},
-	}
-}
-
-// check has the first backup of one contestant compared with the source, every file's content included.
-func (c course) check() func() {
-	compared := false
-	return func() {
-		names := c.subvolumes(c.backups)
-		if len(names) != 1 {
-			c.t.Fatalf("%d backups were made in one run", len(names))
-		}
-		if compared {
-			return
-		}
-		compared = true
-		diffs, err := testdisk.Compare(c.source, filepath.Join(c.backups, names[0]))
-		must(c.t, err)
-		if len(diffs) > 0 {
-			c.t.Fatalf("the backup is not the source: %s", diffs[0])
-		}
 	}
 }

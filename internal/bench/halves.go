@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/btrfs/sendstream"
+)
+
+// readAhead is what btrkeep's transfers read ahead.
+const readAhead = 16 << 20
+
+// receive measures both receivers, fed with the same stream from memory, until the data is on the disk.
+func (b *bench) receive(w workload) {
+	if !b.wants("receive", w.title) {
+		return
+	}
+	c := b.newCourse(w)
+	stream := c.makeStream()
+	b.report.Receives = append(b.report.Receives, row{Title: w.title, Bytes: size(b.t, stream), Results: alternate(b.t, b.runs,
+		contestant{name: "native", argv: []string{b.self, "receive", c.backups, stream}, prepare: c.clearBackups, check: c.check()},
+		contestant{
+			name: "btrfs receive", prepare: c.clearBackups, check: c.check(),
+			argv: []string{"bash", "-c", `set -e; btrfs receive -q -f "$1" "$2"; sync -f "$2"`, "bash", stream, c.backups},
+		},
+	)})
+	c.close()
+}
+
+// makeStream makes the snapshots and brings the base, if there is one, to the destination. It gives the file with the stream of the rest.
+func (c *course) makeStream() string {
+	c.changeSince(func() {
+		base := c.file("base", c.snapshot("base"))
+		must(c.t, receiveBase(c.t.Context(), c.backups, base))
+		must(c.t, os.Remove(base))
+	})
+	return c.file("stream", c.snapshot("snapshot"))
+}
+
+func receiveBase(ctx context.Context, dir, stream string) error {
+	file, err := os.Open(stream)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return sendstream.Receiver{}.Receive(ctx, dir, "base", file)
+}
+
+// snapshot makes a snapshot of the source, and describes the sending of it.
+func (c *course) snapshot(name string) btrfs.Send {
+	must(c.t, btrfs.Snapshot(c.source, c.snapshots, name, true))
+	s := btrfs.Send{Subvolume: filepath.Join(c.snapshots, name), Version: 1}
+	if c.compressible {
+		s.Version, s.Compressed = 2, true
+	}
+	if c.base != "" {
+		base, err := btrfs.Info(filepath.Join(c.snapshots, c.base))
+		must(c.t, err)
+		s.Parent = base.ID
+	}
+	return s
+}
+
+// file writes a stream to a file in memory.
+func (c *course) file(name string, s btrfs.Send) string {
+	path := filepath.Join(c.dir, "run", name)
+	file, err := os.Create(path)
+	must(c.t, err)
+	stream, err := s.Start(c.t.Context())
+	must(c.t, err)
+	_, err = io.Copy(file, stream)
+	must(c.t, errors.Join(err, stream.Close(), file.Close()))
+	return path
+}
+
+func size(t interface{ Fatal(...any) }, path string) int64 {
+	st, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st.Size()
+}
+
+// send measures sends from cold caches to nobody, with and without reading ahead.
+func (b *bench) send(w workload) {
+	if !b.wants("send", w.title) {
+		return
+	}
+	c := b.newCourse(w)
+	c.changeSince(func() { must(b.t, receiveBase(b.t.Context(), c.backups, c.file("base", c.snapshot("base")))) })
+	s := c.snapshot("snapshot")
+	c.sends(b, w.title, s)
+	if s.Compressed {
+		// The kernel reads compressed data around the page cache only if it is to stay so.
+		s.Version, s.Compressed = 1, false
+		c.sends(b, w.title+", decompressed", s)
+	}
+	c.close()
+}
+
+func (c *course) sends(b *bench, title string, s btrfs.Send) {
+	argv := func(ahead int) []string {
+		return []string{
+			b.self, "send", fmt.Sprintf("-parent=%d", s.Parent), fmt.Sprintf("-proto=%d", s.Version), fmt.Sprintf("-compressed=%t", s.Compressed),
+			fmt.Sprintf("-ahead=%d", ahead), s.Subvolume,
+		}
+	}
+	b.report.Sends = append(b.report.Sends, row{Title: title, Bytes: c.bytes(), Results: alternate(b.t, b.runs,
+		contestant{name: "read ahead", argv: argv(readAhead), prepare: c.cold, check: func() {}},
+		contestant{name: "kernel alone", argv: argv(0), prepare: c.cold, check: func() {}},
+	)})
+}
+
+// together measures two receives into one file system, side by side and one after the other.
+func (b *bench) together(w workload) {
+	if w.changed > 0 || !b.wants("two receives", w.title) {
+		return
+	}
+	c := b.newCourse(w)
+	streams := []string{c.file("first", c.snapshot("first")), c.file("second", c.snapshot("second"))}
+	check := func() {
+		if n := len(c.subvolumes(c.backups)); n != 2 {
+			b.t.Fatalf("%d backups were made of 2 streams", n)
+		}
+	}
+	argv := func(together bool) []string {
+		return append([]string{b.self, "receive", fmt.Sprintf("-together=%t", together), c.backups}, streams...)
+	}
+	b.report.Together = append(b.report.Together, row{
+		Title: "two times " + w.title, Bytes: size(b.t, streams[0]) + size(b.t, streams[1]), Results: alternate(b.t, b.runs,
+			contestant{name: "side by side", argv: argv(true), prepare: c.clearBackups, check: check},
+			contestant{name: "one after the other", argv: argv(false), prepare: c.clearBackups, check: check},
+		),
+	})
+	c.close()
+}
