@@ -27,77 +27,88 @@ func TestReceiverStaysInside(t *testing.T) {
 	before, err := testdisk.Digest(outside)
 	ok(t, err)
 
-	ino := Uint(AttrIno, 300)
-	zero := Timespec{}
-	link := func(name, target string) handmade {
-		return command(CmdSymlink, path(name), ino, Text(AttrPathLink, target))
-	}
-	clone := func(from string) handmade {
-		return command(CmdClone, path("f"), Uint(AttrFileOffset, 0), Uint(AttrCloneLen, 0), UUID(AttrCloneUUID, testUUID),
-			Uint(AttrCloneCtransid, 77), Text(AttrClonePath, from), Uint(AttrCloneOffset, 0))
-	}
-	rename := func(from, to string) handmade { return command(CmdRename, path(from), Text(AttrPathTo, to)) }
-	for name, acts := range map[string][]handmade{
-		"write":          {write("l/secret", 0, []byte("x"))},
-		"write link":     {write("s", 0, []byte("x"))},
-		"mkfile":         {mkfile("l/new")},
-		"mkfile link":    {mkfile("dangling"), write("dangling", 0, []byte("x"))},
-		"mkfile renamed": {mkfile("o1"), rename("o1", "l/new")},
-		"mkdir":          {command(CmdMkdir, path("l/new"), ino)},
-		"mknod":          {command(CmdMknod, path("l/new"), ino, Uint(AttrMode, unix.S_IFCHR), Uint(AttrRdev, 1<<8|3))},
-		"mkfifo":         {command(CmdMkfifo, path("l/new"), ino)},
-		"mksock":         {command(CmdMksock, path("l/new"), ino)},
-		"symlink":        {link("l/new", "x")},
-		"rename into":    {rename("f", "l/new")},
-		"rename from":    {rename("l/secret", "stolen")},
-		"link into":      {command(CmdLink, path("l/new"), Text(AttrPathLink, "f"))},
-		"link from":      {command(CmdLink, path("stolen"), Text(AttrPathLink, "l/secret"))},
-		"unlink":         {command(CmdUnlink, path("l/secret"))},
-		"rmdir":          {command(CmdRmdir, path("l/empty"))},
-		"rmdir link":     {command(CmdRmdir, path("l"))},
-		"truncate":       {command(CmdTruncate, path("l/secret"), Uint(AttrSize, 0))},
-		"truncate link":  {command(CmdTruncate, path("s"), Uint(AttrSize, 0))},
-		"chmod":          {command(CmdChmod, path("l/secret"), Uint(AttrMode, 0o777))},
-		"chmod link":     {command(CmdChmod, path("s"), Uint(AttrMode, 0o777))},
-		"chown":          {command(CmdChown, path("l/secret"), Uint(AttrUID, 1000), Uint(AttrGID, 1000))},
-		"utimes":         {command(CmdUtimes, path("l/secret"), Time(AttrAtime, zero), Time(AttrMtime, zero), Time(AttrCtime, zero))},
-		"set xattr":      {command(CmdSetXattr, path("l/secret"), Text(AttrXattrName, "user.x"), Value{AttrXattrData, []byte("x")})},
-		"set xattr link": {command(CmdSetXattr, path("s"), Text(AttrXattrName, "user.x"), Value{AttrXattrData, []byte("x")})},
-		"remove xattr":   {command(CmdRemoveXattr, path("l/secret"), Text(AttrXattrName, "user.x"))},
-		"clone":          {clone("l/secret")},
-		"clone link":     {clone("s")},
-		"clone fifo":     {command(CmdMkfifo, path("fifo"), ino), clone("fifo")},
-		"write fifo":     {command(CmdMkfifo, path("fifo"), ino), write("fifo", 0, []byte("x"))},
-		"write device": {command(CmdMknod, path("null"), ino, Uint(AttrMode, unix.S_IFCHR), Uint(AttrRdev, 1<<8|3)),
-			write("null", 0, []byte("x"))},
-		"write dir":    {command(CmdMkdir, path("d"), ino), write("d", 0, []byte("x"))},
-		"file as dir":  {mkfile("f/x")},
-		"swapped":      {command(CmdMkdir, path("d"), ino), mkfile("d/f"), rename("d", "e"), rename("l", "d"), mkfile("d/new")},
-		"swapped over": {command(CmdMkdir, path("d"), ino), command(CmdRmdir, path("d")), rename("l", "d"), mkfile("d/new")},
-	} {
-		for _, to := range []string{outside, "../../outside"} {
-			links := []handmade{subvol, mkfile("f"), link("l", to), link("s", to+"/secret"), link("dangling", to+"/new")}
-			stream := streamOf(t, 2, append(append(links, acts...), end)...)
-			wantRefused(t, dir, name, stream)
-			after, err := testdisk.Digest(outside)
-			ok(t, err)
-			if after != before {
-				t.Fatalf("%s: something outside has changed", name)
-			}
+	for _, row := range escapes(outside) {
+		wantRefused(t, dir, row.name, streamOf(t, 2, row.commands...))
+		after, err := testdisk.Digest(outside)
+		ok(t, err)
+		if after != before {
+			t.Fatalf("%s: something outside has changed", row.name)
 		}
 	}
 
 	// These succeed on the link itself.
-	raw := streamOf(t, 1, subvol, link("l", outside),
+	ino, zero := Uint(AttrIno, 300), Timespec{}
+	raw := streamOf(t, 1, subvol, command(CmdSymlink, path("l"), ino, Text(AttrPathLink, outside)),
 		command(CmdChown, path("l"), Uint(AttrUID, 1000), Uint(AttrGID, 1000)),
 		command(CmdUtimes, path("l"), Time(AttrAtime, zero), Time(AttrMtime, zero), Time(AttrCtime, zero)),
-		command(CmdSetXattr, path("l"), Text(AttrXattrName, "trusted.x"), Value{AttrXattrData, []byte("x")}), rename("l", "m"), end)
+		command(CmdSetXattr, path("l"), Text(AttrXattrName, "trusted.x"), Value{AttrXattrData, []byte("x")}), command(CmdRename, path("l"), Text(AttrPathTo, "m")), end)
 	ok(t, Receiver{}.Receive(context.Background(), dir, "received", bytes.NewReader(raw)))
 	after, err := testdisk.Digest(outside)
 	ok(t, err)
 	if after != before {
 		t.Error("something outside has changed")
 	}
+}
+
+// escapes gives streams that are well-formed and reach for outside, a directory with a file called secret in it, through symbolic links or otherwise.
+func escapes(outside string) []row {
+	ino, zero := Uint(AttrIno, 300), Timespec{}
+	link := func(name, target string) handmade {
+		return command(CmdSymlink, path(name), ino, Text(AttrPathLink, target))
+	}
+	clone := func(from string) handmade { return cloneOf(testUUID, from) }
+	rename := func(from, to string) handmade { return command(CmdRename, path(from), Text(AttrPathTo, to)) }
+	var rows []row
+	for _, acts := range []row{
+		{"write", []handmade{write("l/secret", 0, []byte("x"))}},
+		{"write link", []handmade{write("s", 0, []byte("x"))}},
+		{"mkfile", []handmade{mkfile("l/new")}},
+		{"mkfile link", []handmade{mkfile("dangling"), write("dangling", 0, []byte("x"))}},
+		{"mkfile renamed", []handmade{mkfile("o1"), rename("o1", "l/new")}},
+		{"mkdir", []handmade{command(CmdMkdir, path("l/new"), ino)}},
+		{"mknod", []handmade{command(CmdMknod, path("l/new"), ino, Uint(AttrMode, unix.S_IFCHR), Uint(AttrRdev, 1<<8|3))}},
+		{"mkfifo", []handmade{command(CmdMkfifo, path("l/new"), ino)}},
+		{"mksock", []handmade{command(CmdMksock, path("l/new"), ino)}},
+		{"symlink", []handmade{link("l/new", "x")}},
+		{"rename into", []handmade{rename("f", "l/new")}},
+		{"rename from", []handmade{rename("l/secret", "stolen")}},
+		{"link into", []handmade{command(CmdLink, path("l/new"), Text(AttrPathLink, "f"))}},
+		{"link from", []handmade{command(CmdLink, path("stolen"), Text(AttrPathLink, "l/secret"))}},
+		{"unlink", []handmade{command(CmdUnlink, path("l/secret"))}},
+		{"rmdir", []handmade{command(CmdRmdir, path("l/empty"))}},
+		{"rmdir link", []handmade{command(CmdRmdir, path("l"))}},
+		{"truncate", []handmade{command(CmdTruncate, path("l/secret"), Uint(AttrSize, 0))}},
+		{"truncate link", []handmade{command(CmdTruncate, path("s"), Uint(AttrSize, 0))}},
+		{"chmod", []handmade{command(CmdChmod, path("l/secret"), Uint(AttrMode, 0o777))}},
+		{"chmod link", []handmade{command(CmdChmod, path("s"), Uint(AttrMode, 0o777))}},
+		{"chown", []handmade{command(CmdChown, path("l/secret"), Uint(AttrUID, 1000), Uint(AttrGID, 1000))}},
+		{"utimes", []handmade{command(CmdUtimes, path("l/secret"), Time(AttrAtime, zero), Time(AttrMtime, zero), Time(AttrCtime, zero))}},
+		{"set xattr", []handmade{command(CmdSetXattr, path("l/secret"), Text(AttrXattrName, "user.x"), Value{AttrXattrData, []byte("x")})}},
+		{"set xattr link", []handmade{command(CmdSetXattr, path("s"), Text(AttrXattrName, "user.x"), Value{AttrXattrData, []byte("x")})}},
+		{"remove xattr", []handmade{command(CmdRemoveXattr, path("l/secret"), Text(AttrXattrName, "user.x"))}},
+		{"clone", []handmade{clone("l/secret")}},
+		{"clone link", []handmade{clone("s")}},
+		{"clone fifo", []handmade{command(CmdMkfifo, path("fifo"), ino), clone("fifo")}},
+		{"write fifo", []handmade{command(CmdMkfifo, path("fifo"), ino), write("fifo", 0, []byte("x"))}},
+		{"write device", []handmade{command(CmdMknod, path("null"), ino, Uint(AttrMode, unix.S_IFCHR), Uint(AttrRdev, 1<<8|3)),
+			write("null", 0, []byte("x"))}},
+		{"write dir", []handmade{command(CmdMkdir, path("d"), ino), write("d", 0, []byte("x"))}},
+		{"file as dir", []handmade{mkfile("f/x")}},
+		{"swapped", []handmade{command(CmdMkdir, path("d"), ino), mkfile("d/f"), rename("d", "e"), rename("l", "d"), mkfile("d/new")}},
+		{"swapped over", []handmade{command(CmdMkdir, path("d"), ino), command(CmdRmdir, path("d")), rename("l", "d"), mkfile("d/new")}},
+	} {
+		for _, to := range []string{outside, "../../outside"} {
+			links := []handmade{subvol, mkfile("f"), link("l", to), link("s", to+"/secret"), link("dangling", to+"/new")}
+			rows = append(rows, row{acts.name + " " + to, append(append(links, acts.commands...), end)})
+		}
+	}
+	return rows
+}
+
+// cloneOf clones the whole of a file of the subvolume id into f.
+func cloneOf(id btrfs.UUID, from string) handmade {
+	return command(CmdClone, path("f"), Uint(AttrFileOffset, 0), Uint(AttrCloneLen, 0), UUID(AttrCloneUUID, id),
+		Uint(AttrCloneCtransid, 77), Text(AttrClonePath, from), Uint(AttrCloneOffset, 0))
 }
 
 // wantRefused demands an error soon, and nothing that looks like a backup.

@@ -45,16 +45,9 @@ func (s *session) create(c *Command) error {
 	return nil
 }
 
-// createFinal reports false where a new file would be another one than a renamed one: it would inherit from its directory, or replace something.
+// createFinal reports false where a new file would be another one than a renamed one: it would replace something.
 func (s *session) createFinal(n inode) (bool, error) {
-	d, _, err := s.tree.parent(n.path)
-	if err != nil {
-		return false, err
-	}
-	if h, err := d.inherited(); err != nil || h != (heir{}) {
-		return false, err
-	}
-	err = s.make(n)
+	err := s.make(n)
 	if errors.Is(err, unix.EEXIST) {
 		return false, nil
 	}
@@ -87,8 +80,9 @@ func (s *session) make(n inode) error {
 	if err != nil || n.cmd == CmdSymlink {
 		return err
 	}
-	if h, err := d.inherited(); err != nil || !h.acl {
+	h, err := d.inherited()
+	if err != nil || h == (heir{}) {
 		return err
 	}
-	return s.tree.disinherit(n.path)
+	return s.tree.disinherit(n, h)
 }

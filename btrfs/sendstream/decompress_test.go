@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"compress/zlib"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/btrkeep/btrkeep/internal/testdisk"
 )
 
 // Extents that kernels have compressed, with their padding.
@@ -80,6 +84,31 @@ func TestDecompressOtherLengths(t *testing.T) {
 			if !bytes.Equal(got, want) {
 				t.Errorf("compression %d, %d bytes: %q", compression, n, got)
 			}
+		}
+	}
+}
+
+// Behind an extent that ends inside a sector of a longer file there are zeros, not what was there before.
+func TestReceiverClearsTheSector(t *testing.T) {
+	dir := testdisk.New(t, testdisk.Options{InMemory: true}).Path
+	old, data := bytes.Repeat([]byte("x"), 10_000), bytes.Repeat([]byte("d"), 2000)
+	encodedWrite := func(offset uint64) handmade {
+		return command(CmdEncodedWrite, path("f"), Uint(AttrFileOffset, offset), Uint(AttrUnencodedFileLen, 2000), Uint(AttrUnencodedLen, 2000),
+			Uint(AttrUnencodedOffset, 0), Uint(AttrCompression, compressionNone), Value{AttrData, data})
+	}
+	for _, at := range []int{0, 4096, 8192, 9000, 12288} {
+		for _, decompress := range []bool{false, true} {
+			raw := streamOf(t, 2, subvol, mkfile("f"), write("f", 0, old), encodedWrite(uint64(at)), end)
+			ok(t, Receiver{Decompress: decompress}.Receive(t.Context(), dir, "received", bytes.NewReader(raw)))
+			got, err := os.ReadFile(filepath.Join(dir, "received/f"))
+			ok(t, err)
+			want := append(bytes.Clone(old), make([]byte, max(0, at+2000-len(old)))...)
+			copy(want[at:], data)
+			clear(want[at+2000 : min(len(want), (at+2000+4095)/4096*4096)])
+			if !bytes.Equal(got, want) {
+				t.Errorf("at %d: not as it should be", at)
+			}
+			remove(t, dir, "received")
 		}
 	}
 }

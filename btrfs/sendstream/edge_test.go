@@ -126,6 +126,10 @@ func TestReceiverFollowsNames(t *testing.T) {
 			[]handmade{mkfile("x"), mkfile("a"), text("a", "1"), link("b", "a"), rename("x", "a"), text("a", "2")},
 			map[string]string{"a": "2", "b": "1"},
 		},
+		"moved, and another in its place": {
+			[]handmade{mkfile("x"), mkfile("a"), text("a", "1"), rename("a", "b"), link("a", "x"), text("a", "2")},
+			map[string]string{"a": "2", "b": "1", "x": "2"},
+		},
 		"unlinked": {
 			[]handmade{mkfile("x"), mkfile("a"), link("b", "a"), text("a", "1"), command(CmdUnlink, path("a")), link("a", "x"), text("a", "2")},
 			map[string]string{"a": "2", "b": "1", "x": "2"},

@@ -73,7 +73,26 @@ func (s *session) encodedWrite(c *Command) error {
 	if err != nil {
 		return err
 	}
-	return pwrite(fd, plain, args.offset)
+	if err := pwrite(fd, plain, args.offset); err != nil {
+		return err
+	}
+	return clearSector(fd, args.offset+int64(len(plain)))
+}
+
+// clearSector writes zeros from end to the end of its sector, as far as the file goes. An extent that ends inside a sector lies at the end of the file, or in the
+// inode, and what follows in that sector is zeros. Linux 6.18 does not send those where it sends an inode's data compressed, as it does otherwise; so they
+// would be what the parent had there. (With btrfs receive, they are. BTRFS_IOC_ENCODED_WRITE refuses such an extent within a file.)
+func clearSector(fd int, end int64) error {
+	const sector = 4096
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	after := min(st.Size, (end+sector-1)/sector*sector)
+	if after <= end {
+		return nil
+	}
+	return pwrite(fd, make([]byte, after-end), end)
 }
 
 func encodedWrite(fd int, args *encodedIOArgs) error {

@@ -15,7 +15,7 @@ const MaxVersion = 3
 
 // MaxCommand is the longest payload that a command may have. Kernels send at most 64 KiB (protocol 1) or 144 KiB (protocol 2);
 // the format itself would allow 4 GiB.
-const MaxCommand = 16 << 20
+const MaxCommand = 512 << 10
 
 const (
 	magic             = "btrfs-stream\x00"

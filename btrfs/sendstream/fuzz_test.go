@@ -3,7 +3,11 @@ package sendstream
 import (
 	"bytes"
 	"encoding/binary"
+	"os"
+	"path/filepath"
 	"testing"
+
+	"github.com/btrkeep/btrkeep/internal/testdisk"
 )
 
 // FuzzDecode: no input makes the decoder panic; what it accepts encodes to something that it accepts.
@@ -48,6 +52,42 @@ func FuzzTap(f *testing.F) {
 		}
 		if back, _, err := tapped(&Tap{Name: sum.Path}, bytes.NewReader(renamed)); err != nil || len(back) != len(raw) {
 			t.Errorf("renamed and back: %d bytes of %d, %v", len(back), len(raw), err)
+		}
+	})
+}
+
+// FuzzReceive: no input makes a receiver change anything outside the new subvolume, or leave something that looks complete where it gave an error.
+func FuzzReceive(f *testing.F) {
+	disk := testdisk.New(f, testdisk.Options{InMemory: true, MountOptions: "nodev"}).Path
+	outside, dir := filepath.Join(disk, "outside"), filepath.Join(disk, "dir")
+	for _, path := range []string{outside, dir} {
+		ok(f, os.Mkdir(path, 0o700))
+	}
+	ok(f, os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o600))
+	before, err := testdisk.Digest(outside)
+	ok(f, err)
+	f.Add(small(f))
+	for _, row := range escapes("../../outside") {
+		f.Add(encode(row.commands...))
+	}
+	for _, c := range corpora(f) {
+		f.Add(c.stream)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		defer remove(t, dir, "received")
+		err := receive(dir, "received", withChecksums(raw))
+		if path := filepath.Join(dir, "received"); complete(path) != (err == nil) {
+			t.Errorf("%v, and complete is %v", err, complete(path))
+		}
+		after, err := testdisk.Digest(outside)
+		ok(t, err)
+		if after != before {
+			t.Error("something outside has changed")
+		}
+		entries, err := os.ReadDir(dir)
+		ok(t, err)
+		if len(entries) > 1 {
+			t.Error(entries)
 		}
 	})
 }

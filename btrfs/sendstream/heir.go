@@ -42,11 +42,18 @@ func hasXattr(fd int, name string) (bool, error) {
 	return err == nil, err
 }
 
-// disinherit takes the ACL away that path, just made, has from the default ACL of its directory. The stream says which ACL it should
-// have, but not that it should have none. (btrfs receive lets it keep it.)
-func (t *tree) disinherit(path string) error {
-	return t.at(path, func(path string) error {
-		for _, name := range []string{xattrACLAccess, xattrACLDefault} {
+// disinherit takes away what an inode, just made, has from its directory. The stream says which ACL and property it should have, but not that it
+// should have none. (btrfs receive, which makes everything in the root first, lets it keep those of the root.)
+func (t *tree) disinherit(n inode, h heir) error {
+	var names []string
+	if h.acl {
+		names = append(names, xattrACLAccess, xattrACLDefault)
+	}
+	if h.property && (n.cmd == CmdMkfile || n.cmd == CmdMkdir) { // others have none
+		names = append(names, xattrCompression)
+	}
+	return t.at(n.path, func(path string) error {
+		for _, name := range names {
 			err := unix.Removexattr(path, name)
 			if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) {
 				return err

@@ -11,7 +11,7 @@ import (
 	"github.com/btrkeep/btrkeep/internal/testdisk"
 )
 
-var update = flag.Bool("update", false, "make testdata/*.stream anew with btrfs send")
+var update = flag.Bool("update", false, "make testdata/*.stream and most of testdata/kept anew with btrfs send")
 
 func TestMain(m *testing.M) { testdisk.Main(m) }
 

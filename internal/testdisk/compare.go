@@ -28,7 +28,26 @@ func Compare(a, b string) (diffs []string, err error) { return compare(a, b, fal
 // A full send carries those, too.
 func CompareExact(a, b string) (diffs []string, err error) { return compare(a, b, true) }
 
+// Twins compares subvolumes that two receivers have made of the same streams, each on a file system of its own: all that [CompareExact] sees, the
+// rest of what stat(2) shows but the times of change and creation, and how the extents lie: holes, preallocated ranges, data in the inode, compressed
+// extents, which blocks are shared with which, and whether FIEMAP calls them shared. What was
+// written must be on the disk.
+//
+// Sharing is seen within a subvolume and with those that were compared before it.
+type Twins struct {
+	layouts [2]layouts
+}
+
+// Compare returns at most 20 differences between what the two made.
+func (t *Twins) Compare(a, b string) (diffs []string, err error) {
+	return compareWith(a, b, comparison{content: content{exact: true}, twins: t})
+}
+
 func compare(a, b string, exact bool) (diffs []string, err error) {
+	return compareWith(a, b, comparison{content: content{exact: exact}})
+}
+
+func compareWith(a, b string, c comparison) (diffs []string, err error) {
 	rootA, err := openTree(a)
 	if err != nil {
 		return nil, err
@@ -39,8 +58,7 @@ func compare(a, b string, exact bool) (diffs []string, err error) {
 		return nil, err
 	}
 	defer rootB.Close()
-	c := comparison{aToB: map[uint64]uint64{}, bToA: map[uint64]uint64{}}
-	c.content.exact = exact
+	c.aToB, c.bToA = map[uint64]uint64{}, map[uint64]uint64{}
 	err = c.entries(entry{rootA, "."}, entry{rootB, "."}, ".")
 	if errors.Is(err, errEnough) {
 		err = nil
@@ -56,6 +74,7 @@ type comparison struct {
 	// Which inode of b an inode of a is, and the reverse, of files with several names.
 	aToB, bToA map[uint64]uint64
 	content    content
+	twins      *Twins // nil: only what a backup carries
 }
 
 func (c *comparison) differ(path, format string, args ...any) error {
@@ -78,7 +97,11 @@ func (c *comparison) entries(a, b entry, path string) error {
 	if path == "." && !c.content.exact {
 		fb.mtime = fa.mtime
 	}
-	for _, diff := range fa.differences(fb) {
+	found := fa.differences(fb)
+	if c.twins != nil && fa.record != fb.record {
+		found = append(found, fmt.Sprintf("inode, links, bytes, blocks, atime: %v, %v", fa.record, fb.record))
+	}
+	for _, diff := range found {
 		if err := c.differ(path, "%s", diff); err != nil {
 			return err
 		}
@@ -139,7 +162,7 @@ func (c *comparison) dirs(a, b entry, path string) error {
 }
 
 func (c *comparison) files(a, b entry, path string, size int64) error {
-	if size == 0 {
+	if size == 0 && c.twins == nil {
 		return nil
 	}
 	fileA, err := a.open(0)
@@ -153,6 +176,12 @@ func (c *comparison) files(a, b entry, path string, size int64) error {
 	}
 	defer fileB.Close()
 	diffs, err := c.content.compare(fileA, fileB, size)
+	if err == nil && c.twins != nil {
+		var diff string
+		if diff, err = c.twins.extents(fileA, fileB); diff != "" {
+			diffs = append(diffs, diff)
+		}
+	}
 	if err != nil {
 		return err
 	}

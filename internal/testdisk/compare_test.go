@@ -1,10 +1,12 @@
 package testdisk_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -173,6 +175,95 @@ func TestCompareSendReceive(t *testing.T) {
 		ok(t, testdisk.Mutate(live, uint64(i), 200))
 	}
 	wantDiffs(t, live, last, 20)
+}
+
+// What two receivers must agree on is seen where it differs, and nothing else.
+func TestTwinsSee(t *testing.T) {
+	d := testdisk.New(t, testdisk.Options{MountOptions: "compress=zstd"})
+	text := bytes.Repeat([]byte("how well this compresses\n"), 4000)
+	clone := func(t *testing.T, from, to string) {
+		t.Helper()
+		src, err := os.Open(from)
+		ok(t, err)
+		defer src.Close()
+		dst, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE, 0o644)
+		ok(t, err)
+		defer dst.Close()
+		ok(t, unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())))
+	}
+	noise := make([]byte, 70_000)
+	for i := range noise {
+		noise[i] = byte(i * i * i >> 7)
+	}
+	fill := func(t *testing.T, dir string) {
+		btrfs(t, "subvolume", "create", dir)
+		for _, name := range []string{"f", "same", "zeros"} {
+			ok(t, os.WriteFile(filepath.Join(dir, name), noise, 0o644))
+		}
+		ok(t, os.WriteFile(filepath.Join(dir, "text"), text, 0o644))
+		ok(t, os.WriteFile(filepath.Join(dir, "small"), []byte("in the inode"), 0o644))
+		clone(t, filepath.Join(dir, "f"), filepath.Join(dir, "shared"))
+		f, err := os.OpenFile(filepath.Join(dir, "zeros"), os.O_RDWR, 0)
+		ok(t, err)
+		defer f.Close()
+		ok(t, unix.Fallocate(int(f.Fd()), 0, 128<<10, 64<<10))
+	}
+	rewrite := func(t *testing.T, path string, data []byte, offset int64) {
+		t.Helper()
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		ok(t, err)
+		defer f.Close()
+		_, err = f.WriteAt(data, offset)
+		ok(t, err)
+	}
+	for name, tc := range map[string]struct {
+		want   string // in the only difference; "" for none
+		change func(t *testing.T, in func(string) string)
+	}{
+		"nothing":      {"", func(*testing.T, func(string) string) {}},
+		"copied":       {`"./shared": extents: at 0`, func(t *testing.T, in func(string) string) { rewrite(t, in("shared"), noise, 0) }},
+		"partly":       {`"./shared": extents: at 8192`, func(t *testing.T, in func(string) string) { rewrite(t, in("shared"), noise[8192:12288], 8192) }},
+		"with another": {`"./shared": extents: at 0`, func(t *testing.T, in func(string) string) { clone(t, in("same"), in("shared")) }},
+		"written":      {`"./zeros": extents: at 131072`, func(t *testing.T, in func(string) string) { rewrite(t, in("zeros"), make([]byte, 4096), 128<<10) }},
+		"plain": {`"./text": extents: at 0`, func(t *testing.T, in func(string) string) {
+			ok(t, unix.Setxattr(in("text"), "btrfs.compression", []byte("none"), 0))
+			rewrite(t, in("text"), text, 0)
+			btrfs(t, "filesystem", "sync", d.Path)
+			ok(t, unix.Removexattr(in("text"), "btrfs.compression"))
+		}},
+		"inode": {`"./text": inode`, func(t *testing.T, in func(string) string) {
+			ok(t, os.Remove(in("text")))
+			ok(t, os.WriteFile(in("text"), text, 0o644))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := filepath.Join(d.Path, strings.ReplaceAll(name, " ", "-"))
+			b := a + "-b"
+			fill(t, a)
+			fill(t, b)
+			btrfs(t, "filesystem", "sync", d.Path)
+			tc.change(t, func(name string) string { return filepath.Join(b, name) })
+			setTimes(t, a)
+			setTimes(t, b)
+			btrfs(t, "filesystem", "sync", d.Path)
+			diffs, err := new(testdisk.Twins).Compare(a, b)
+			ok(t, err)
+			switch {
+			case tc.want == "" && len(diffs) > 0, tc.want != "" && len(diffs) == 0, tc.want != "" && !slices.ContainsFunc(diffs, func(diff string) bool { return strings.Contains(diff, tc.want) }):
+				t.Errorf("differences = %q, want %q", diffs, tc.want)
+			}
+		})
+	}
+	t.Run("atime", func(t *testing.T) {
+		a, b := filepath.Join(d.Path, "nothing"), filepath.Join(d.Path, "nothing-b")
+		ts := []unix.Timespec{{Sec: 7}, {Sec: 1}}
+		ok(t, unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(b, "f"), ts, 0))
+		diffs, err := new(testdisk.Twins).Compare(a, b)
+		ok(t, err)
+		if len(diffs) != 1 || !strings.Contains(diffs[0], "atime") {
+			t.Errorf("differences = %q", diffs)
+		}
+	})
 }
 
 func btrfs(t *testing.T, args ...string) {

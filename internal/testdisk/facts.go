@@ -21,6 +21,14 @@ type facts struct {
 	rdev          uint64
 	target        string // of a symbolic link
 	xattrs        string // names and values, sorted
+	record        record
+}
+
+// record is what else stat(2) shows. It is not part of a backup, but two receivers of one stream must agree on it.
+type record struct {
+	inode, links  uint64
+	bytes, blocks int64
+	atime         unix.Timespec
 }
 
 // entry is a name in an open directory. Working relative to open directories
@@ -54,6 +62,7 @@ func (e entry) facts() (facts, error) {
 	f := facts{
 		inode: st.Ino, device: st.Dev, linked: st.Nlink > 1,
 		mode: st.Mode, uid: st.Uid, gid: st.Gid, mtime: st.Mtim,
+		record: record{st.Ino, st.Nlink, st.Size, st.Blocks, st.Atim},
 	}
 	var err error
 	switch f.mode & unix.S_IFMT {

@@ -59,7 +59,7 @@ func (k *keeper) save(at sendstream.Position) error {
 // resume makes what the checkpoint kept the subvolume that is being received.
 func (k *keeper) resume() error {
 	from := k.in.From
-	if !from.Checkpoint.Identity.Equal(k.in.Identity) {
+	if !from.Checkpoint.Equal(k.in.Identity) {
 		return fmt.Errorf("%w: it is of another stream", sendstream.ErrCheckpoint)
 	}
 	kept := filepath.Join(k.dir.path, from.Name)

@@ -1,0 +1,132 @@
+package sendstream
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// nastyData are about what files hold and how it lies on the disk.
+var nastyData = map[string]change{
+	"hole at the end of a file": {
+		func(s scene) { s.file(200_000, "punched", "cut", "grown", "replaced"); s.text("small", "x") },
+		func(s scene) {
+			s.punch("punched", 100_000, 100_000)
+			s.truncate("cut", 50_000)
+			s.truncate("cut", 200_000)
+			s.truncate("grown", 1<<30)
+			s.truncate("small", 8192)
+			s.remove("replaced")
+			s.text("replaced", "x")
+			s.truncate("replaced", 1<<20)
+		},
+	},
+	"hole in a file": {
+		func(s scene) {
+			s.file(400_000, "f", "g")
+			s.text("text", strings.Repeat("how well this compresses\n", 20_000))
+		},
+		func(s scene) {
+			s.punch("f", 4096, 8192)
+			s.punch("f", 100_001, 100_001)
+			s.punch("g", 0, 1<<20)
+			s.punch("text", 131072, 200_000)
+		},
+	},
+	"preallocated": {
+		func(s scene) { s.file(10_000, "f", "g", "h"); s.fallocate("g", unix.FALLOC_FL_KEEP_SIZE, 0, 1<<20) },
+		func(s scene) {
+			s.fallocate("f", 0, 0, 1<<20)
+			s.write("f", 500_000, "in the middle")
+			s.write("g", 12_000, "behind the end")
+			s.fallocate("h", unix.FALLOC_FL_ZERO_RANGE, 0, 5000)
+		},
+	},
+	"small file lengthened in its first sector": {
+		func(s scene) { s.text("a", strings.Repeat("a", 2048)); s.text("b", strings.Repeat("b", 100)); s.sync() },
+		func(s scene) { s.truncate("a", 4096); s.truncate("b", 3000); s.write("b", 2999, "x") },
+	},
+	"small file lengthened by fallocate": { // see fromSending
+		func(s scene) { s.text("a", strings.Repeat("a", 2048)); s.text("b", strings.Repeat("b", 100)); s.sync() },
+		func(s scene) { s.fallocate("a", 0, 2048, 2048); s.fallocate("b", 0, 0, 3000) },
+	},
+	"clone behind data in the inode": { // see clearSector
+		func(s scene) { s.text("d", strings.Repeat("what was there before\n", 5000)); s.file(20_000, "f") },
+		func(s scene) {
+			s.text("d", strings.Repeat("d", 2000))
+			s.sync()
+			s.clone("f", 4096, 8192, "d", 8192)
+		},
+	},
+	"clone from a truncated extent": {
+		func(s scene) { s.file(131072, "f", "g", "h") },
+		func(s scene) {
+			s.clone("f", 0, 131072, "copy", 0)
+			s.truncate("f", 50_001) // the extent goes on behind the end of the file that it is cloned from
+			s.clone("g", 65536, 65536, "tail", 0)
+			s.truncate("g", 70_000)
+			s.clone("g", 65536, 0, "end", 0)
+			s.truncate("h", 5000)
+			s.clone("copy", 4096, 8192, "h", 8192)
+		},
+	},
+	"clone of a tail that is not a whole sector": {
+		func(s scene) { s.file(100_001, "f"); s.clone("f", 0, 0, "whole", 0) },
+		func(s scene) {
+			s.clone("f", 98304, 0, "tail", 0)
+			s.truncate("whole", 98_400)
+			s.clone("whole", 98304, 0, "tail2", 0)
+		},
+	},
+	"clones from files that move": {
+		func(s scene) { s.mkdir("a", "b"); s.file(100_000, "a/f", "b/g") },
+		func(s scene) {
+			s.clone("a/f", 0, 0, "a/copy", 0)
+			s.clone("b/g", 0, 4096, "b/part", 4096)
+			s.swap("a", "b")
+			s.move("b/f", "moved")
+			s.remove("a/g")
+			s.clone("moved", 8192, 8192, "moved", 0)
+		},
+	},
+	"flags that forbid copy-on-write": {
+		func(s scene) {
+			s.text("f", "")
+			s.flags("f", flagNoCOW)
+			s.write("f", 0, strings.Repeat("text ", 5000))
+		},
+		func(s scene) {
+			s.write("f", 8192, "changed")
+			s.text("g", "")
+			s.flags("g", flagNoCOW)
+			s.write("g", 0, strings.Repeat("text ", 5000))
+		},
+	},
+	"compression property": {
+		func(s scene) {
+			s.mkdir("d")
+			s.xattr("d", xattrCompression, []byte("lzo"))
+			s.text("d/f", strings.Repeat("text ", 5000))
+		},
+		func(s scene) {
+			s.xattr("d", xattrCompression, []byte("zlib"))
+			s.text("d/g", strings.Repeat("text ", 5000))
+			s.move("d/f", "f")
+		},
+	},
+	"sparse": {
+		func(s scene) {
+			s.text("f", "x")
+			s.truncate("f", 8<<30)
+			s.write("f", 5<<30, "far")
+			s.text("cut", "x")
+			s.truncate("cut", 1<<40)
+		},
+		func(s scene) {
+			s.write("f", 7<<30+1, "farther")
+			s.text("g", "")
+			s.truncate("g", 1<<40)
+			s.truncate("cut", 1<<30)
+		},
+	},
+}
