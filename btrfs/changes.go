@@ -14,6 +14,10 @@ import (
 type Changes struct {
 	Inodes uint64 // inodes whose item has a later transid
 	Bytes  uint64 // file extent bytes (disk_num_bytes for compressed ones) with a later generation: an estimate for an incremental send
+
+	// A file among the changed ones goes on behind compressed data that lies in its inode, as fallocate(2) and cloning leave it. A send of compressed data as it
+	// is loses the rest of that sector (seen with Linux 6.18): the file arrives too short, or with what its parent had there.
+	BehindInline bool
 }
 
 // ChangedSince reports what has changed in a subvolume since transaction gen (exclusive): a tree search by min_transid, so in time
@@ -41,6 +45,7 @@ func ChangedSince(ctx context.Context, path string, gen uint64, ignore ...uint64
 		minTransid: gen + 1, maxTransid: math.MaxUint64,
 	}
 	seen := 0
+	var file changedFile
 	for it, err := range search(fd, key) {
 		if err != nil {
 			return Changes{}, fmt.Errorf("changes of %s: %w", path, err)
@@ -50,8 +55,24 @@ func ChangedSince(ctx context.Context, path string, gen uint64, ignore ...uint64
 		}
 		seen++
 		changes.add(it, gen, ignore)
+		changes.BehindInline = changes.BehindInline || file.goesOnBehindInline(it, gen)
 	}
 	return changes, nil
+}
+
+// changedFile is the inode whose items come.
+type changedFile struct{ inode, size, transid uint64 }
+
+// goesOnBehindInline takes the items of a subvolume in their order.
+func (f *changedFile) goesOnBehindInline(it item, gen uint64) bool {
+	le := binary.LittleEndian
+	switch {
+	case it.typ == inodeItemKey && len(it.data) >= inodeItemSize+8:
+		*f = changedFile{it.objectID, le.Uint64(it.data[inodeItemSize:]), le.Uint64(it.data[inodeItemTransid:])}
+	case it.typ == extentDataKey && len(it.data) >= extentInlineData && it.data[extentType] == extentInline && it.data[extentCompression] != 0:
+		return it.objectID == f.inode && f.transid > gen && le.Uint64(it.data[extentRAMBytes:]) < f.size
+	}
+	return false
 }
 
 // add counts one item of a changed leaf, in which most items are as old as ever.

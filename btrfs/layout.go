@@ -170,8 +170,11 @@ const (
 	rootRefSize    = 18 // then the name
 
 	inodeItemTransid = 8
+	inodeItemSize    = 16
 
 	extentGeneration   = 0
+	extentRAMBytes     = 8
+	extentCompression  = 16
 	extentType         = 20
 	extentInlineData   = 21
 	extentDiskBytenr   = 21

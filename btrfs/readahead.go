@@ -41,9 +41,8 @@ const maxPiece = 1 << 20
 
 // Offsets in items, beside those in layout.go.
 const (
-	inodeItemMode     = 52
-	extentCompression = 16
-	extentOffset      = 37
+	inodeItemMode = 52
+	extentOffset  = 37
 )
 
 // startReadAhead begins to read ahead for a send of the open subvolume, until everything was passed, close, or the end of ctx. It gives nil if it cannot.

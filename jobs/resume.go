@@ -45,8 +45,8 @@ func (l *Leftover) offset() int64 {
 }
 
 // identity is that of the stream of snap against b.
-func (b basis) identity(snap Snapshot, version int) sendstream.Identity {
-	id := sendstream.Identity{UUID: snap.StreamUUID(), Ctransid: snap.streamCtransid(), Version: version, Compressed: version >= 2}
+func (b basis) identity(snap Snapshot, version int, compressed bool) sendstream.Identity {
+	id := sendstream.Identity{UUID: snap.StreamUUID(), Ctransid: snap.streamCtransid(), Version: version, Compressed: compressed}
 	if !b.full() {
 		id.Parent = b.parent.StreamUUID()
 	}

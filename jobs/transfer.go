@@ -114,7 +114,7 @@ func (s *sender) attempts(ctx context.Context, snap Snapshot, backups []Backup, 
 		id := from.Checkpoint.Identity
 		version, err := s.version(ctx)
 		b, ok := basisOf(id, parents(snap.Subvolume, all, s.source.isOwn, s.source.family, backups))
-		if ok && err == nil && id.Version <= version && b.identity(snap, id.Version).Equal(id) {
+		if ok && err == nil && id.Version <= version && b.identity(snap, id.Version, id.Compressed).Equal(id) {
 			attempts = append(attempts, attempt{b, from})
 		} else {
 			s.abandon(ctx, snap, errors.New("what its stream was made of is gone"))
@@ -180,10 +180,13 @@ func (s *sender) send(ctx context.Context, snap Snapshot, a attempt) (made Backu
 	if err != nil {
 		return Backup{}, 0, err
 	}
+	compressed := false
 	if a.from != nil {
-		version = a.from.Checkpoint.Version
+		version, compressed = a.from.Checkpoint.Version, a.from.Checkpoint.Compressed
+	} else if version >= 2 {
+		compressed = a.compressible(ctx, snap)
 	}
-	id := a.identity(snap, version)
+	id := a.identity(snap, version, compressed)
 	send := btrfs.Send{Subvolume: snap.Path, Parent: a.parent.ID, Version: id.Version, Compressed: id.Compressed, IOPriority: s.priority, ReadAhead: readAhead}
 	for _, c := range a.clones {
 		send.CloneSources = append(send.CloneSources, c.ID)
@@ -267,6 +270,16 @@ func (s *sender) reporter(ctx context.Context, snap Snapshot, a attempt) *report
 		}
 	}()
 	return r
+}
+
+// compressible reports whether compressed data may be sent as it is: not where the kernel would lose some. See [btrfs.Changes].
+func (b basis) compressible(ctx context.Context, snap Snapshot) bool {
+	since := b.since()
+	if since > snap.Otransid { // against a newer one, anything may differ
+		since = 0
+	}
+	c, err := btrfs.ChangedSince(ctx, snap.Path, since)
+	return err == nil && !c.BehindInline
 }
 
 // since is the transaction from which on a send against b has something to say: that of its parent's creation if that is older, else 0.
