@@ -170,9 +170,9 @@ func TestDumpMemory(t *testing.T) {
 	e, err := sendstream.NewEncoder(in, 2)
 	must(t, err)
 	must(t, e.Encode(sendstream.CmdSubvol, sendstream.Text(sendstream.AttrPath, "s"), sendstream.UUID(sendstream.AttrUUID, btrfs.UUID{1}), sendstream.Uint(sendstream.AttrCtransid, 1)))
-	data := make([]byte, 1<<20)
-	for i := range uint64(300) {
-		must(t, e.Encode(sendstream.CmdWrite, sendstream.Text(sendstream.AttrPath, "f"), sendstream.Uint(sendstream.AttrFileOffset, i<<20), sendstream.Value{Attr: sendstream.AttrData, Bytes: data}))
+	data := make([]byte, 256<<10)
+	for i := range uint64(1200) {
+		must(t, e.Encode(sendstream.CmdWrite, sendstream.Text(sendstream.AttrPath, "f"), sendstream.Uint(sendstream.AttrFileOffset, i<<18), sendstream.Value{Attr: sendstream.AttrData, Bytes: data}))
 	}
 	must(t, e.Encode(sendstream.CmdEnd))
 	must(t, in.Close())
