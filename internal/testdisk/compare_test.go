@@ -178,19 +178,34 @@ func TestCompareSendReceive(t *testing.T) {
 }
 
 // What two receivers must agree on is seen where it differs, and nothing else.
+// The kernel says of a reflink of preallocated ranges that it has no holes.
+func TestCompareReflinkOfPreallocated(t *testing.T) {
+	d := testdisk.New(t, testdisk.Options{})
+	a, b := mkdir(t, d.Path, "a"), mkdir(t, d.Path, "b")
+	whole, err := os.Create(filepath.Join(a, "file"))
+	ok(t, err)
+	defer whole.Close()
+	ok(t, unix.Fallocate(int(whole.Fd()), 0, 0, 1<<20))
+	_, err = whole.WriteAt([]byte("start"), 8192)
+	ok(t, err)
+	ok(t, whole.Sync())
+	clone(t, filepath.Join(a, "file"), filepath.Join(a, "copy"))
+	for _, name := range []string{"file", "copy"} {
+		sparse, err := os.Create(filepath.Join(b, name))
+		ok(t, err)
+		_, err = sparse.WriteAt([]byte("start"), 8192)
+		ok(t, err)
+		ok(t, sparse.Truncate(1<<20))
+		ok(t, sparse.Close())
+	}
+	setTimes(t, a)
+	setTimes(t, b)
+	wantDiffs(t, a, b, 0)
+}
+
 func TestTwinsSee(t *testing.T) {
 	d := testdisk.New(t, testdisk.Options{MountOptions: "compress=zstd"})
 	text := bytes.Repeat([]byte("how well this compresses\n"), 4000)
-	clone := func(t *testing.T, from, to string) {
-		t.Helper()
-		src, err := os.Open(from)
-		ok(t, err)
-		defer src.Close()
-		dst, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE, 0o644)
-		ok(t, err)
-		defer dst.Close()
-		ok(t, unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())))
-	}
 	noise := make([]byte, 70_000)
 	for i := range noise {
 		noise[i] = byte(i * i * i >> 7)
@@ -264,6 +279,17 @@ func TestTwinsSee(t *testing.T) {
 			t.Errorf("differences = %q", diffs)
 		}
 	})
+}
+
+func clone(t *testing.T, from, to string) {
+	t.Helper()
+	src, err := os.Open(from)
+	ok(t, err)
+	defer src.Close()
+	dst, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE, 0o644)
+	ok(t, err)
+	defer dst.Close()
+	ok(t, unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())))
 }
 
 func btrfs(t *testing.T, args ...string) {

@@ -2,6 +2,7 @@ package testdisk
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -47,6 +48,14 @@ func (c *content) compare(a, b *os.File, size int64) (diffs []string, err error)
 		if err != nil {
 			return nil, err
 		}
+		if startA != startB || endA != endB {
+			if startA, endA, err = written(a, offset, size); err != nil {
+				return nil, err
+			}
+			if startB, endB, err = written(b, offset, size); err != nil {
+				return nil, err
+			}
+		}
 		if holes == "" && (startA != startB || endA != endB) {
 			good, err := c.tolerates(b, startA, endA, size)
 			if err != nil {
@@ -79,6 +88,28 @@ func (c *content) tolerates(b *os.File, startA, endA, size int64) (bool, error) 
 	}
 	start, end, err := extent(b, startA, size)
 	return start == startA && end >= endA, err
+}
+
+// written is [extent] with what the tree of the subvolume says: the kernel takes a file for one without holes when it has as many bytes as it is long
+// and has never been preallocated itself, though a reflink may have brought it preallocated ranges (find_desired_extent in fs/btrfs/file.c, Linux 6.18).
+func written(f *os.File, offset, size int64) (start, end int64, err error) {
+	start, end, err = extent(f, offset, size)
+	if err != nil || end < size {
+		return start, end, err
+	}
+	items, err := fileExtents(f)
+	if errors.Is(err, unix.ENOTTY) { // another file system
+		return start, end, nil
+	}
+	for _, e := range items {
+		if at := int64(e.logical); e.kind == preallocated && at < end && at+int64(e.length) > start {
+			if at > start {
+				return start, at, err
+			}
+			start = min(at+int64(e.length), size)
+		}
+	}
+	return start, end, err
 }
 
 // firstDifference returns the offset of the first byte in [start, end) that

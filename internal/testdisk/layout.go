@@ -100,6 +100,9 @@ func (l *layouts) read(f *os.File) (layout, error) {
 	return out, nil
 }
 
+// preallocated is BTRFS_FILE_EXTENT_PREALLOC.
+const preallocated = 2
+
 // fileExtent is a struct btrfs_file_extent_item, without those of holes.
 type fileExtent struct {
 	logical, length   uint64 // in the file
