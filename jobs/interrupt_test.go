@@ -39,6 +39,10 @@ func TestInterrupted(t *testing.T) {
 		}
 		v.look(kind)
 	}
+	if t.Failed() {
+		messages, _ := os.ReadFile(filepath.Join(v.logs, "messages"))
+		t.Logf("the processes that were killed warned:\n%s\nthe others said:\n%s", messages, v.log.String())
+	}
 	v.mustRun()
 	v.verify()
 	v.clean(0)
@@ -160,7 +164,7 @@ func (v *victim) killed() string {
 	v.pass(time.Minute)
 	log := newProgressLog(v.logs)
 	text, err := json.Marshal(order{
-		Source: v.src.Path, Destination: v.dst.Path, State: v.cfg.StateDir, Runtime: v.cfg.RuntimeDir, Log: log.path, Clock: v.clock(),
+		Source: v.src.Path, Destination: v.dst.Path, State: v.cfg.StateDir, Runtime: v.cfg.RuntimeDir, Log: log.path, Messages: filepath.Join(v.logs, "messages"), Clock: v.clock(),
 	})
 	must(v.t, err)
 	c := exec.Command(os.Args[0])
@@ -302,8 +306,8 @@ const victimOrder = "BTRKEEP_TEST_VICTIM"
 
 // order says what run that process makes.
 type order struct {
-	Source, Destination, State, Runtime, Log string
-	Clock                                    jobs.Clock
+	Source, Destination, State, Runtime, Log, Messages string
+	Clock                                              jobs.Clock
 }
 
 func runVictim(text string) int {
@@ -319,7 +323,11 @@ func runVictim(text string) int {
 	}
 	slowly(w)
 	w.runner.Progress = (&progressLog{path: o.Log}).note
-	w.runner.Log = slog.New(slog.DiscardHandler)
+	messages, err := os.OpenFile(o.Messages, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	w.runner.Log = slog.New(slog.NewTextHandler(messages, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	w.runner.Run(context.Background(), w.job, jobs.Options{Clock: o.Clock})
 	return 0
 }

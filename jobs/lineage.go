@@ -6,16 +6,22 @@ import "github.com/btrkeep/btrkeep/btrfs"
 // those are near in content and make good parents. Ancestors that were deleted still connect their descendants, by their UUID.
 type lineage map[btrfs.UUID]btrfs.UUID
 
-func newLineage(all []btrfs.Subvolume) lineage {
-	l := lineage{}
+// newLineage connects the subvolumes of a file system, and one more that may not be listed: the top level is not.
+func newLineage(all []btrfs.Subvolume, more btrfs.Subvolume) lineage {
+	l := make(lineage, len(all)+1)
 	for _, s := range all {
-		l.join(s.UUID, s.ParentUUID)
-		l.join(s.UUID, s.ReceivedUUID)
+		l.add(s)
 	}
+	l.add(more)
 	for id := range l {
 		l[id] = l.root(id)
 	}
 	return l
+}
+
+func (l lineage) add(s btrfs.Subvolume) {
+	l.join(s.UUID, s.ParentUUID)
+	l.join(s.UUID, s.ReceivedUUID)
 }
 
 // root finds the representative of a UUID's family. It writes nothing: the destinations of a run ask side by side.

@@ -69,14 +69,15 @@ func clones(best []candidate, family lineage) []candidate {
 	return picked
 }
 
-// index finds the backup that has the same content as a snapshot.
+// index finds the backup that has the same content as a snapshot, in a slice that does not change.
 type index struct {
-	received, own map[btrfs.UUID]Backup
+	received, own map[btrfs.UUID]*Backup
 }
 
 func newIndex(backups []Backup) index {
-	x := index{received: make(map[btrfs.UUID]Backup, len(backups)), own: make(map[btrfs.UUID]Backup, len(backups))}
-	for _, b := range backups {
+	x := index{received: make(map[btrfs.UUID]*Backup, len(backups)), own: make(map[btrfs.UUID]*Backup, len(backups))}
+	for i := range backups {
+		b := &backups[i]
 		if !b.ReadOnly || b.Altered {
 			continue
 		}
@@ -90,15 +91,12 @@ func newIndex(backups []Backup) index {
 
 // find is btrfs.SameContent over all backups: pushed there, restored from there, or both received from a third.
 func (x index) find(s btrfs.Subvolume) (Backup, bool) {
-	if b, ok := x.received[s.UUID]; ok {
-		return b, true
+	b := x.received[s.UUID]
+	if id := s.ReceivedUUID; b == nil && !id.IsZero() {
+		b = cmp.Or(x.received[id], x.own[id])
 	}
-	if s.ReceivedUUID.IsZero() {
+	if b == nil {
 		return Backup{}, false
 	}
-	if b, ok := x.received[s.ReceivedUUID]; ok {
-		return b, true
-	}
-	b, ok := x.own[s.ReceivedUUID]
-	return b, ok
+	return *b, true
 }

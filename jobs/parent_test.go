@@ -42,7 +42,7 @@ func TestParents(t *testing.T) {
 	restored := snapshot(6, source, 25)
 	restored.ReceivedUUID = id(77)
 	all = append(all, restored)
-	family := newLineage(all)
+	family := newLineage(all, btrfs.Subvolume{})
 	for _, tt := range tests {
 		var got []uint64
 		for _, c := range parents(all[4], all, func(btrfs.UUID) bool { return true }, family, tt.backups) {
@@ -60,7 +60,7 @@ func TestLineageSurvivesMissingAncestors(t *testing.T) {
 	b := btrfs.Subvolume{UUID: id(2), ParentUUID: id(9)}
 	back := btrfs.Subvolume{UUID: id(3), ReceivedUUID: id(2)}
 	stranger := btrfs.Subvolume{UUID: id(4), ParentUUID: id(8)}
-	l := newLineage([]btrfs.Subvolume{a, b, back, stranger})
+	l := newLineage([]btrfs.Subvolume{a, b, back}, stranger)
 	if !l.related(a, b) || !l.related(a, back) || l.related(a, stranger) {
 		t.Error("families are wrong")
 	}

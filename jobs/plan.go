@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -37,8 +38,9 @@ type PlannedTransfer struct {
 	Destination string `json:"destination"`
 	State       string `json:"state"` // "present", "absent", "failed"
 	Snapshot    string `json:"snapshot,omitempty"`
-	Parent      string `json:"parent"`             // empty for a full send
-	Estimate    int64  `json:"estimate,omitempty"` // bytes of the stream, its data before compression
+	Parent      string `json:"parent"`                  // empty for a full send
+	Resumed     int64  `json:"resumed_bytes,omitempty"` // that an interrupted run has brought over
+	Estimate    int64  `json:"estimate,omitempty"`      // bytes of the stream that are to be sent, its data before compression
 	Error       string `json:"error,omitempty"`
 	Hint        string `json:"hint,omitempty"`
 }
@@ -114,13 +116,13 @@ func (r *Runner) plan(ctx context.Context, job config.Job, clock Clock, p *Plan)
 
 // planSnapshot adds the snapshot that would be taken to the list, as if it were there.
 func (s *source) planSnapshot(ctx context.Context, now time.Time) (PlannedSnapshot, error) {
-	if own := s.own(); s.job.OnlyIfChanged && len(own) > 0 {
-		changed, err := s.changedSince(ctx, own[len(own)-1], s.job.Source)
+	if last := s.lastOwn(); s.job.OnlyIfChanged && last != nil {
+		changed, err := s.changedSince(ctx, *last, s.job.Source)
 		if err != nil {
 			return PlannedSnapshot{}, err
 		}
 		if !changed {
-			return PlannedSnapshot{Why: "nothing has changed since " + own[len(own)-1].Name + " (as far as is on the disk)"}, nil
+			return PlannedSnapshot{Why: "nothing has changed since " + last.Name + " (as far as is on the disk)"}, nil
 		}
 	}
 	name := s.nextName(now)
@@ -155,10 +157,18 @@ func (r *Runner) planDestination(ctx, estimates context.Context, src *source, st
 	if err != nil {
 		version = 1 // sizes hardly differ; the run will say what is wrong
 	}
+	from, _ := resumable(src.snapshots, there)
 	for i, snap := range send {
 		b := src.bases(snap.Subvolume, known, backups)[0]
-		t := PlannedTransfer{Destination: d.Name, State: "present", Snapshot: snap.Name, Parent: b.parentName()}
-		t.Estimate = estimate(ctx, estimates, snap, b, version)
+		resumed := int64(0)
+		if l, ok := from[snap.StreamUUID()]; ok {
+			if before, ok := src.goOn(l.Checkpoint.Identity, snap, known, backups); ok && l.Checkpoint.Version <= version {
+				b, resumed = before, l.offset()
+			}
+		}
+		delete(from, snap.StreamUUID())
+		t := PlannedTransfer{Destination: d.Name, State: "present", Snapshot: snap.Name, Parent: b.parentName(), Resumed: resumed}
+		t.Estimate = max(0, estimate(ctx, estimates, snap, b, version)-resumed)
 		p.Transfers = append(p.Transfers, t)
 		made := snap.Subvolume
 		made.UUID, made.ReceivedUUID = btrfs.UUID{0xfe, byte(i >> 8), byte(i)}, snap.StreamUUID() // one of its own, as the real one will have
@@ -168,17 +178,23 @@ func (r *Runner) planDestination(ctx, estimates context.Context, src *source, st
 		}
 	}
 	slices.SortStableFunc(backups, func(a, b Backup) int { return a.Taken.Compare(b.Taken) })
-	p.addPrune(d.Name, destinationRetention(src.snapshots, backups, d.Keep, now, r.Config.Timezone))
+	p.addPrune(d.Name, destinationRetention(src.snapshots, backups, from, d.Keep, now, r.Config.Timezone))
+	s := state.Destinations[d.URL]
+	key := dest.Identity().FileSystem.String()
+	disk := s.Disks[key]
+	disk.Seen, disk.Resume = now, nil
 	if snap, _, ok := lastCommon(src.snapshots, backups); ok {
-		s := state.Destinations[d.URL]
-		s.Name = d.Name
-		disks := map[string]CommonState{dest.Identity().FileSystem.String(): {Snapshot: snap.UUID, Name: snap.Name, Seen: now}}
-		for id, c := range s.Disks {
-			if _, present := disks[id]; !present {
-				disks[id] = c
-			}
+		disk.Snapshot, disk.Name = snap.UUID, snap.Name
+	}
+	for _, l := range from {
+		disk.Resume = append(disk.Resume, src.needed(l.Checkpoint.Identity)...)
+	}
+	if disk.Name != "" || disk.Resume != nil {
+		s.Name, s.Disks = d.Name, maps.Clone(s.Disks)
+		if s.Disks == nil {
+			s.Disks = map[string]CommonState{}
 		}
-		s.Disks = disks
+		s.Disks[key] = disk
 		state.Destinations[d.URL] = s
 	}
 	return nil

@@ -21,6 +21,7 @@ const (
 	keepForeign = "not made by this job"
 	keepLast    = "the last one in common with %s"
 	keepResume  = "needed to go on with an interrupted transfer to %s"
+	keepBasis   = "needed to go on with an interrupted transfer"
 	keepBegun   = "its transfer was interrupted and goes on"
 )
 
@@ -70,13 +71,14 @@ func sourceItems(job config.Job, snapshots []Snapshot, keep protected) []retenti
 	return items
 }
 
-// backupItems are a destination's backups as retention sees them. What is not a complete backup is foreign to it: never counted, never deleted.
-func backupItems(backups []Backup, common btrfs.UUID) []retention.Item {
+// backupItems are a destination's backups as retention sees them; keep says why some must stay. What is not a complete backup is foreign to it: never
+// counted, never deleted.
+func backupItems(backups []Backup, keep map[btrfs.UUID]string) []retention.Item {
 	items := make([]retention.Item, len(backups))
 	for i, b := range backups {
 		items[i] = item(b.Name, b.Taken, b.Own && b.Complete, b.Pinned)
-		if items[i].Keep == "" && b.UUID == common {
-			items[i].Keep = fmt.Sprintf(keepLast, "the source")
+		if items[i].Keep == "" {
+			items[i].Keep = keep[b.UUID]
 		}
 	}
 	return items
@@ -104,7 +106,7 @@ func missing(job config.Job, snapshots []Snapshot, there Contents, keep config.K
 	at := newIndex(there.Backups)
 	begun, _ := resumable(snapshots, there)
 	var all []pair
-	for _, it := range backupItems(there.Backups, btrfs.UUID{}) {
+	for _, it := range backupItems(there.Backups, nil) {
 		all = append(all, pair{item: it})
 	}
 	for i, s := range snapshots {

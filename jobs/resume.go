@@ -77,11 +77,17 @@ func basisOf(id sendstream.Identity, common []candidate) (basis, bool) {
 	return b, ok
 }
 
+// goOn is what the stream that was interrupted is computed against; false if it cannot be made again.
+func (s *source) goOn(id sendstream.Identity, snap Snapshot, all []btrfs.Subvolume, backups []Backup) (basis, bool) {
+	b, ok := basisOf(id, parents(snap.Subvolume, all, s.isOwn, s.family, backups))
+	return b, ok && b.identity(snap, id.Version, id.Compressed).Equal(id)
+}
+
 // needed are the subvolumes of the source without which the stream cannot be made again, by their own UUIDs.
 func (s *source) needed(id sendstream.Identity) []btrfs.UUID {
 	var ids []btrfs.UUID
 	for _, v := range s.all {
-		if v.ReadOnly && (v.StreamUUID() == id.UUID || v.StreamUUID() == id.Parent || slices.Contains(id.Clones, v.StreamUUID())) {
+		if v.ReadOnly && (v.StreamUUID() == id.UUID || id.Needs(v.StreamUUID())) {
 			ids = append(ids, v.UUID)
 		}
 	}

@@ -171,7 +171,7 @@ func TestTransferGoesOn(t *testing.T) {
 	}
 }
 
-// An incremental transfer needs its parent and its clone sources again, which a policy would prune meanwhile.
+// An incremental transfer needs its parent and its clone sources again, at both ends, which policies would prune meanwhile.
 func TestIncrementalTransferGoesOn(t *testing.T) {
 	w := newResuming(t, 1)
 	w.job.Keep, w.job.Destinations[0].Keep = config.Keep{Last: 4}, config.Keep{Last: 4}
@@ -179,7 +179,7 @@ func TestIncrementalTransferGoesOn(t *testing.T) {
 		grow(t, filepath.Join(w.source(), "file"+itoa(i)), 3<<20)
 		w.mustRun()
 	}
-	w.job.Keep = config.Keep{Last: 1}
+	w.job.Keep, w.job.Destinations[0].Keep = config.Keep{Last: 1}, config.Keep{Last: 1}
 	for i := range 3 {
 		grow(t, filepath.Join(w.source(), "new"+itoa(i)), 3<<20)
 	}
@@ -187,13 +187,31 @@ func TestIncrementalTransferGoesOn(t *testing.T) {
 	if tr := transfer(t, r, "d1"); tr.Parent == "" {
 		t.Fatalf("%+v", tr)
 	}
+	for _, p := range []jobs.Plan{w.runner.Plan(t.Context(), w.job, w.clock()), w.runner.PlanPrune(t.Context(), w.job, w.clock())} {
+		for _, d := range p.Prune {
+			if d.Remove && len(p.Transfers) == 0 {
+				t.Errorf("the plan deletes what the transfer needs: %+v", d)
+			}
+		}
+		for _, tr := range p.Transfers {
+			if at := w.checkpoints(0)[0].Checkpoint.Offset; tr.Snapshot == r.Snapshot && (tr.Resumed != at || tr.Estimate < 4<<20 || tr.Estimate+at > 10<<20) {
+				t.Errorf("the plan is %+v, though %d bytes are there", tr, at)
+			}
+		}
+	}
 	id := w.checkpoints(0)[0].Checkpoint.Identity
 	if id.Parent.IsZero() || len(id.Clones) == 0 {
 		t.Errorf("the checkpoint is of %+v", id)
 	}
 	grow(t, filepath.Join(w.source(), "later"), 1<<20)
+	if kept := w.complete(0); len(kept) != 1+len(id.Clones) {
+		t.Errorf("of the parent and %d clone sources, the destination has %v", len(id.Clones), kept)
+	}
 	if tr := w.goesOn(r.Snapshot); tr.Parent == "" {
 		t.Errorf("%+v", tr)
+	}
+	if kept := w.complete(0); len(kept) != 1 {
+		t.Errorf("%v are kept for nothing", kept)
 	}
 }
 

@@ -148,12 +148,12 @@ func (r *run) snapshot(ctx context.Context) error {
 		env = append(env, "BTRKEEP_SNAPSHOT="+taken.Path)
 	}
 	err = errors.Join(err, hookLate(ctx, "after_snapshot", r.job.Hooks.AfterSnapshot, r.job, env...))
-	switch own := r.source.own(); {
+	switch last := r.source.lastOwn(); {
 	case taken != nil:
 		r.taken, r.rec.Snapshot = taken, taken.Name
 		r.log.Info("snapshot "+taken.Name, KeySnapshot, taken.Name, KeyEvent, EventSnapshot)
-	case err == nil && len(own) > 0:
-		r.rec.Unchanged, r.rec.Snapshot = true, own[len(own)-1].Name
+	case err == nil && last != nil:
+		r.rec.Unchanged, r.rec.Snapshot = true, last.Name
 		r.log.Info("nothing has changed since "+r.rec.Snapshot+": no new snapshot", KeySnapshot, r.rec.Snapshot, KeyEvent, EventSnapshot)
 	}
 	return err
@@ -235,7 +235,7 @@ func (r *run) finish(ctx context.Context, err error) {
 		if !r.pruning && !r.job.Adhoc { // these tell nothing about the job's schedule
 			s.settle(ctx, rec)
 		}
-		if err := s.Save(r.Config.StateDir); err != nil {
+		if err := s.keep(r.Config.StateDir); err != nil {
 			r.warn("%v", err)
 		}
 	}

@@ -100,14 +100,14 @@ func (s *source) settle(hidden string, now time.Time) (string, error) {
 // unchanged reports that only_if_changed wants no snapshot, which costs no transaction then. Everything that was written before is on the disk and in the trees
 // once it is synced; what is written afterwards belongs to the next run. A file system that turned read-only has lost what was not: that is no "unchanged".
 func (s *source) unchanged(ctx context.Context) (bool, error) {
-	own := s.own()
-	if !s.job.OnlyIfChanged || len(own) == 0 || s.fsys.ReadOnly {
+	last := s.lastOwn()
+	if !s.job.OnlyIfChanged || last == nil || s.fsys.ReadOnly {
 		return false, nil
 	}
 	if err := btrfs.Sync(s.job.Source); err != nil {
 		return false, fmt.Errorf("look for changes: %w", err)
 	}
-	changed, err := s.changedSince(ctx, own[len(own)-1], s.job.Source)
+	changed, err := s.changedSince(ctx, *last, s.job.Source)
 	if err != nil {
 		return false, fmt.Errorf("look for changes: %w", err)
 	}

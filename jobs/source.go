@@ -138,8 +138,8 @@ func (s *source) refresh() error {
 	if s.all, err = btrfs.List(s.job.Source); err != nil {
 		return fmt.Errorf("list subvolumes of %s: %w", s.job.Source, err)
 	}
-	s.family = newLineage(append(s.all, s.volume))
-	s.snapshots, s.leftovers, s.nested = nil, nil, nil
+	s.family = newLineage(s.all, s.volume)
+	s.snapshots, s.leftovers, s.nested = make([]Snapshot, 0, len(s.all)), nil, nil
 	cat := catalog.Catalog{}
 	if s.dir != (btrfs.Dir{}) {
 		if cat, err = catalog.Read(s.job.SnapshotDir); err != nil {
@@ -179,9 +179,14 @@ func (s *source) snapshot(v btrfs.Subvolume, cat catalog.Catalog) Snapshot {
 	return n
 }
 
-// own are the snapshots that btrkeep made, oldest first.
-func (s *source) own() []Snapshot {
-	return slices.DeleteFunc(slices.Clone(s.snapshots), func(n Snapshot) bool { return !n.Own })
+// lastOwn is the newest snapshot that btrkeep made; nil if it has made none.
+func (s *source) lastOwn() *Snapshot {
+	for i := range slices.Backward(s.snapshots) {
+		if s.snapshots[i].Own {
+			return &s.snapshots[i]
+		}
+	}
+	return nil
 }
 
 // isOwn reports whether btrkeep made the snapshot.

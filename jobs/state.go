@@ -1,12 +1,14 @@
 package jobs
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -30,6 +32,9 @@ type State struct {
 	Clock        Clock                       `json:"clock,omitzero"` // at the last run whose clock was believed
 	Doubt        Clock                       `json:"doubt,omitzero"` // since when another clock shows, one that is not believed yet
 	Destinations map[string]DestinationState `json:"destinations"`   // by URL
+	Serial       uint64                      `json:"serial"`         // counts the durable ones: says which of them a recent one goes on from
+
+	durable *State // what a power cut would leave; nil if that is not known
 }
 
 // DestinationState is what is remembered of one destination of a job.
@@ -62,25 +67,46 @@ func statePath(dir, snapshotDir string) string {
 	return filepath.Join(dir, "jobs", hex.EncodeToString(sum[:8])+".json")
 }
 
+// recentSuffix ends the name of the file that is written without waiting for the disk; see [State.keep].
+const recentSuffix = ".recent"
+
+// maxRecent is by how much a power cut may set the times in the state back.
+const maxRecent = 24 * time.Hour
+
 var errStateSyntax = errors.New("not what btrkeep wrote")
 
 // LoadState reads the state of a job; a job that has none, or one that cannot be parsed, has an empty one.
 func LoadState(dir string, job config.Job) (State, error) {
-	s := State{Job: job.Name, Source: job.Source, SnapshotDir: job.SnapshotDir}
+	empty := State{Job: job.Name, Source: job.Source, SnapshotDir: job.SnapshotDir, Destinations: map[string]DestinationState{}}
 	path := statePath(dir, job.SnapshotDir)
 	b, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		return empty, nil
 	case err != nil:
-		s.Destinations = map[string]DestinationState{}
-		return s, fmt.Errorf("read state: %w", err)
-	default:
-		if err := json.Unmarshal(b, &s); err != nil {
-			return State{Job: job.Name, Source: job.Source, SnapshotDir: job.SnapshotDir, Destinations: map[string]DestinationState{}},
-				fmt.Errorf("state of job %s in %s: %w: %w", job.Name, path, errStateSyntax, err)
-		}
-		s.Job, s.Source, s.SnapshotDir = job.Name, job.Source, job.SnapshotDir
+		return empty, fmt.Errorf("read state: %w", err)
 	}
+	durable, err := parseState(b, job)
+	if err != nil {
+		return empty, fmt.Errorf("state of job %s in %s: %w: %w", job.Name, path, errStateSyntax, err)
+	}
+	s := durable
+	if b, err := os.ReadFile(path + recentSuffix); err == nil {
+		// After a power cut it may be anything: then the durable one is the newest there is.
+		if recent, err := parseState(b, job); err == nil && recent.Serial == durable.Serial {
+			s = recent
+		}
+	}
+	s.durable = &durable
+	return s, nil
+}
+
+func parseState(b []byte, job config.Job) (State, error) {
+	var s State
+	if err := json.Unmarshal(b, &s); err != nil {
+		return State{}, err
+	}
+	s.Job, s.Source, s.SnapshotDir = job.Name, job.Source, job.SnapshotDir
 	if s.Destinations == nil {
 		s.Destinations = map[string]DestinationState{}
 	}
@@ -88,7 +114,42 @@ func LoadState(dir string, job config.Job) (State, error) {
 }
 
 // Save writes the state so that a power cut leaves the old or the new one.
-func (s State) Save(dir string) error {
+func (s *State) Save(dir string) error {
+	s.Serial++
+	return s.write(dir, "", atomicfile.Write)
+}
+
+// keep is [State.Save], but without waiting for the disk if nothing has changed since the durable state but times, and those by less than maxRecent: a run
+// that found everything done costs no write of its own, and a power cut makes the daemon believe at worst that it is due once more.
+func (s *State) keep(dir string) error {
+	if s.durable == nil || s.LastRun.Sub(s.durable.LastRun).Abs() > maxRecent || !bytes.Equal(s.lasting(), s.durable.lasting()) {
+		return s.Save(dir)
+	}
+	return s.write(dir, recentSuffix, atomicfile.Replace)
+}
+
+// lasting is the text of all but what each run notes anew.
+func (s *State) lasting() []byte {
+	l := *s
+	l.Serial, l.LastRun, l.LastSuccess, l.Clock = 0, time.Time{}, time.Time{}, Clock{}
+	l.Destinations = maps.Clone(s.Destinations)
+	for url, d := range l.Destinations {
+		d.LastAttempt, d.LastSuccess = time.Time{}, time.Time{}
+		d.Disks = maps.Clone(d.Disks)
+		for id, disk := range d.Disks {
+			disk.Seen = time.Time{}
+			d.Disks[id] = disk
+		}
+		l.Destinations[url] = d
+	}
+	b, err := json.Marshal(l)
+	if err != nil {
+		panic(err) // it is made of what can be written
+	}
+	return b
+}
+
+func (s *State) write(dir, suffix string, write func(path string, data []byte) error) error {
 	path := statePath(dir, s.SnapshotDir)
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -97,7 +158,7 @@ func (s State) Save(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	if err := atomicfile.Write(path, append(b, '\n')); err != nil {
+	if err := write(path+suffix, append(b, '\n')); err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
 	return nil

@@ -69,7 +69,11 @@ func (r *Runner) Status(ctx context.Context, job config.Job, now time.Time) Stat
 		s.Error, s.Hint = err.Error(), Hint(err)
 		src = &source{job: job}
 	}
-	s.Snapshots = len(src.own())
+	for _, n := range src.snapshots {
+		if n.Own {
+			s.Snapshots++
+		}
+	}
 	s.NextRun = nextRun(job, state, now.In(r.Config.Timezone))
 	for _, d := range job.Destinations {
 		s.Destinations = append(s.Destinations, r.destinationStatus(ctx, src, d, state, now))

@@ -123,6 +123,7 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 		r.mu.Unlock()
 		if made != nil {
 			t.backups = append(t.backups, *made)
+			delete(t.from, snap.StreamUUID())
 			delete(t.resume, snap.StreamUUID())
 			continue
 		}
@@ -133,9 +134,11 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 		}
 	}
 	if failed > 0 {
-		if now, err := t.dest.List(ctx); err == nil {
-			r.lookBack(t, now)
+		now, err := t.dest.List(ctx)
+		if err != nil {
+			return err // what the interrupted transfer needs is not known: nothing is pruned
 		}
+		r.lookBack(t, now)
 	}
 	slices.SortStableFunc(t.backups, func(a, b Backup) int { return a.Taken.Compare(b.Taken) })
 	r.logTransfers(t, len(send))
@@ -172,7 +175,7 @@ func (r *run) pruneDestination(ctx context.Context, t *target) error {
 	if ctx.Err() != nil || r.holdPrune {
 		return nil
 	}
-	decisions := destinationRetention(r.source.snapshots, t.backups, t.cfg.Keep, r.opts.Clock.Wall, r.Config.Timezone)
+	decisions := destinationRetention(r.source.snapshots, t.backups, t.from, t.cfg.Keep, r.opts.Clock.Wall, r.Config.Timezone)
 	var gone []Backup
 	for i, d := range decisions {
 		if d.Remove && t.backups[i].Own && t.backups[i].Complete {
@@ -195,13 +198,20 @@ func (r *run) pruneDestination(ctx context.Context, t *target) error {
 	return err
 }
 
-// destinationRetention decides over a destination's backups; the decisions are in their order.
-func destinationRetention(snapshots []Snapshot, backups []Backup, keep config.Keep, now time.Time, zone *time.Location) []retention.Decision {
-	var common btrfs.UUID
-	if _, b, ok := lastCommon(snapshots, backups); ok {
-		common = b.UUID
+// destinationRetention decides over a destination's backups, from which interrupted transfers are to go on; the decisions are in their order.
+func destinationRetention(snapshots []Snapshot, backups []Backup, from map[btrfs.UUID]Leftover, keep config.Keep, now time.Time, zone *time.Location) []retention.Decision {
+	reasons := map[btrfs.UUID]string{}
+	for _, l := range from {
+		for _, b := range backups {
+			if id := l.Checkpoint.Identity; id.Needs(b.UUID) || id.Needs(b.ReceivedUUID) {
+				reasons[b.UUID] = keepBasis
+			}
+		}
 	}
-	return retention.Plan(backupItems(backups, common), keep, now, zone)
+	if _, b, ok := lastCommon(snapshots, backups); ok {
+		reasons[b.UUID] = fmt.Sprintf(keepLast, "the source")
+	}
+	return retention.Plan(backupItems(backups, reasons), keep, now, zone)
 }
 
 // begun notes what the source must keep for a transfer that could go on after an interruption, before one can happen.

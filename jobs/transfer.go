@@ -113,8 +113,8 @@ func (s *sender) attempts(ctx context.Context, snap Snapshot, backups []Backup, 
 	if from != nil {
 		id := from.Checkpoint.Identity
 		version, err := s.version(ctx)
-		b, ok := basisOf(id, parents(snap.Subvolume, all, s.source.isOwn, s.source.family, backups))
-		if ok && err == nil && id.Version <= version && b.identity(snap, id.Version, id.Compressed).Equal(id) {
+		b, ok := s.source.goOn(id, snap, all, backups)
+		if ok && err == nil && id.Version <= version {
 			attempts = append(attempts, attempt{b, from})
 		} else {
 			s.abandon(ctx, snap, errors.New("what its stream was made of is gone"))
@@ -151,11 +151,13 @@ const maxTorn = 3
 // sendAgain is send, tried anew if the stream was torn on its way: a process that is stopped, or a machine that goes to sleep, makes the kernel begin
 // the stream again in its middle. That never passes the checksums; what was applied before did, and the next attempt goes on from there.
 func (s *sender) sendAgain(ctx context.Context, snap Snapshot, a attempt) (made Backup, bytes int64, err error) {
-	for range maxTorn {
+	for try := range maxTorn {
 		var n int64
 		made, n, err = s.send(ctx, snap, a)
 		bytes += n
-		if !errors.Is(err, sendstream.ErrCorrupt) || ctx.Err() != nil {
+		// Where the part that the destination has is not the same, it may have been torn here, too: one more look at it costs less than all of it again.
+		torn := errors.Is(err, sendstream.ErrCorrupt) || errors.Is(err, errDiffers) && try == 0
+		if !torn || ctx.Err() != nil {
 			break
 		}
 		there, listErr := s.dest.List(ctx)
@@ -180,11 +182,11 @@ func (s *sender) send(ctx context.Context, snap Snapshot, a attempt) (made Backu
 	if err != nil {
 		return Backup{}, 0, err
 	}
-	compressed := false
+	compressed, estimate := false, int64(0)
 	if a.from != nil {
 		version, compressed = a.from.Checkpoint.Version, a.from.Checkpoint.Compressed
 	} else if version >= 2 {
-		compressed = a.compressible(ctx, snap)
+		compressed, estimate = a.compressible(ctx, snap)
 	}
 	id := a.identity(snap, version, compressed)
 	send := btrfs.Send{Subvolume: snap.Path, Parent: a.parent.ID, Version: id.Version, Compressed: id.Compressed, IOPriority: s.priority, ReadAhead: readAhead}
@@ -197,7 +199,7 @@ func (s *sender) send(ctx context.Context, snap Snapshot, a attempt) (made Backu
 	if err != nil {
 		return Backup{}, 0, &sendError{fmt.Errorf("send %s: %w", snap.Path, err)}
 	}
-	report := s.reporter(ctx, snap, a)
+	report := s.reporter(ctx, snap, a, estimate)
 	if a.from != nil {
 		err = skip(ctx, stream, a.from.Checkpoint.Position)
 	}
@@ -255,11 +257,15 @@ type reporter struct {
 // estimateAfter is how long a transfer must have lasted before its size is estimated: short ones need none.
 const estimateAfter = 2 * time.Second
 
-func (s *sender) reporter(ctx context.Context, snap Snapshot, a attempt) *reporter {
+func (s *sender) reporter(ctx context.Context, snap Snapshot, a attempt, estimate int64) *reporter {
 	r := &reporter{progress: s.progress, base: Progress{
 		Job: s.source.job.Name, Step: "transfer", Destination: s.cfg.Name, Snapshot: snap.Name, Parent: a.parentName(), Resumed: max(a.from.offset(), 0), Started: time.Now(),
 	}}
+	r.estimate.Store(estimate)
 	r.add(0)
+	if estimate > 0 {
+		return r
+	}
 	go func() {
 		select {
 		case <-ctx.Done():
@@ -272,14 +278,15 @@ func (s *sender) reporter(ctx context.Context, snap Snapshot, a attempt) *report
 	return r
 }
 
-// compressible reports whether compressed data may be sent as it is: not where the kernel would lose some. See [btrfs.Changes].
-func (b basis) compressible(ctx context.Context, snap Snapshot) bool {
+// compressible reports whether compressed data may be sent as it is: not where the kernel would lose some. See [btrfs.Changes]. The search for that also gives an
+// estimate of the bytes, 0 if there is none.
+func (b basis) compressible(ctx context.Context, snap Snapshot) (yes bool, estimate int64) {
 	since := b.since()
 	if since > snap.Otransid { // against a newer one, anything may differ
 		since = 0
 	}
 	c, err := btrfs.ChangedSince(ctx, snap.Path, since)
-	return err == nil && !c.BehindInline
+	return err == nil && !c.BehindInline, int64(c.Bytes)
 }
 
 // since is the transaction from which on a send against b has something to say: that of its parent's creation if that is older, else 0.

@@ -32,6 +32,11 @@ func (i Identity) Equal(j Identity) bool {
 		slices.Equal(sorted(i.Clones), sorted(j.Clones))
 }
 
+// Needs reports whether the stream is computed against the subvolume with that UUID: its parent or one of its clone sources.
+func (i Identity) Needs(id btrfs.UUID) bool {
+	return !id.IsZero() && (id == i.Parent || slices.Contains(i.Clones, id))
+}
+
 // Position is a place between two commands of a stream.
 type Position struct {
 	Offset   int64  `json:"offset"` // bytes of the stream before it, its header included

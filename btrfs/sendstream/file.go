@@ -14,6 +14,9 @@ type file struct {
 	path string
 	fd   int // -1 if there is none
 
+	// It was made by the stream and has had no mode and no xattr since: there is nothing that a change of the owner would clear.
+	bare bool
+
 	from, to int64 // written in one go, and not yet on its way to the disk
 }
 
@@ -49,7 +52,7 @@ func (f *file) create(d *dir, name, path string) error {
 		return err
 	}
 	f.close()
-	*f = file{path: path, fd: fd}
+	*f = file{path: path, fd: fd, bare: true}
 	return nil
 }
 

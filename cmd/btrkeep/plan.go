@@ -80,7 +80,11 @@ func writePlan(w io.Writer, p jobs.Plan) {
 			fmt.Fprintf(w, "  %s\t%s\n", t.Destination, t.Error)
 			continue
 		}
-		fmt.Fprintf(w, "  send to %s\t%s\t%s\tabout %s\n", t.Destination, t.Snapshot, basisText(t.Parent), formatBytes(t.Estimate))
+		size := "about " + formatBytes(t.Estimate)
+		if t.Resumed > 0 {
+			size += fmt.Sprintf(", and %s are there already", formatBytes(t.Resumed))
+		}
+		fmt.Fprintf(w, "  send to %s\t%s\t%s\t%s\n", t.Destination, t.Snapshot, basisText(t.Parent), size)
 	}
 }
 

@@ -14,6 +14,22 @@ const Suffix = ".new"
 
 // Write replaces the file at path, readable for its owner alone, and makes that durable. Whoever writes the same path at the same time has to be kept away by a lock.
 func Write(path string, data []byte) error {
+	if err := replace(path, data, (*os.File).Sync); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path)) // the name is durable once its directory is
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// Replace is [Write] without waiting for the disk: readers find the old or the new file, but a power cut may leave anything.
+func Replace(path string, data []byte) error {
+	return replace(path, data, func(*os.File) error { return nil })
+}
+
+func replace(path string, data []byte, sync func(*os.File) error) error {
 	temporary := path + Suffix
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -24,7 +40,7 @@ func Write(path string, data []byte) error {
 	}
 	_, err = f.Write(data)
 	if err == nil {
-		err = f.Sync()
+		err = sync(f)
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(temporary, path)
@@ -32,9 +48,5 @@ func Write(path string, data []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(temporary))
 	}
-	dir, err := os.Open(filepath.Dir(path)) // the name is durable once its directory is
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return nil
 }

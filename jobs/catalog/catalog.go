@@ -6,12 +6,10 @@
 package catalog
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -55,19 +53,21 @@ func Read(dir string) (Catalog, error) {
 		return nil, fmt.Errorf("read catalog: %w", err)
 	}
 	defer f.Close()
-	c := Catalog{}
-	for r := bufio.NewReader(f); ; {
-		line, err := r.ReadBytes('\n')
+	var text bytes.Buffer
+	if st, err := f.Stat(); err == nil {
+		text.Grow(int(st.Size()) + bytes.MinRead)
+	}
+	if _, err := text.ReadFrom(f); err != nil {
+		return nil, fmt.Errorf("read catalog: %w", err)
+	}
+	c := make(Catalog, bytes.Count(text.Bytes(), []byte{'\n'}))
+	for line := range bytes.Lines(text.Bytes()) {
 		var e Entry
-		if len(line) > 0 && json.Unmarshal(line, &e) == nil && !e.UUID.IsZero() {
+		if json.Unmarshal(line, &e) == nil && !e.UUID.IsZero() {
 			c[e.UUID] = e
 		}
-		if errors.Is(err, io.EOF) {
-			return c, nil
-		} else if err != nil {
-			return nil, fmt.Errorf("read catalog: %w", err)
-		}
 	}
+	return c, nil
 }
 
 // Add appends entries, durably. The caller holds the lock of the directory.
