@@ -12,7 +12,7 @@ import (
 
 // Delete unlinks the subvolume name in dir: only if its UUID is id. Space comes back when the cleaner has
 // run; a power cut may bring the subvolume back until the next commit. BTRFS_IOC_SNAP_DESTROY.
-// It refuses a subvolume that is mounted somewhere (mountinfo) and one that holds other subvolumes (ENOTEMPTY).
+// It refuses a subvolume that is mounted somewhere (mountinfo), one that is being read ([Hold], ErrInUse) and one that holds other subvolumes (ENOTEMPTY).
 func Delete(dir, name string, id UUID) error {
 	path := filepath.Join(dir, name)
 	if err := checkName(name); err != nil {
@@ -43,6 +43,11 @@ func Delete(dir, name string, id UUID) error {
 		return fmt.Errorf("delete %s: %w", path, err)
 	} else if at != "" {
 		return fmt.Errorf("delete %s: it is mounted at %s: %w", path, at, unix.EBUSY)
+	}
+	if err := unix.Flock(child, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("delete %s: %w", path, ErrInUse)
+	} else if err != nil {
+		return fmt.Errorf("delete %s: %w", path, err)
 	}
 	if err := destroy(dirfd, name, s.ID); err != nil {
 		return fmt.Errorf("delete %s: %w", path, explainDestroy(err))

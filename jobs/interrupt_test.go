@@ -144,12 +144,13 @@ func slowly(w *world) {
 	w.receiver(config.ReceiverNative)
 }
 
-// change makes the next snapshot worth sending.
+// change makes the next snapshot worth sending. What earlier changes brought goes, so that all stays as large as it is.
 func (v *victim) change() {
 	v.t.Helper()
 	v.changes++
 	must(v.t, testdisk.Mutate(v.source(), v.changes, 30))
 	for i := range 3 {
+		_ = os.Remove(filepath.Join(v.source(), fmt.Sprintf("new-%d-%d", v.changes-3, i))) // the mutation may have been faster
 		grow(v.t, filepath.Join(v.source(), fmt.Sprintf("new-%d-%d", v.changes, i)), int64(2<<20+v.random.IntN(4<<20)))
 	}
 }
