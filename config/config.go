@@ -36,6 +36,8 @@ type Job struct {
 	IOClass       IOClass  // default idle
 	Timeout       Duration // 0: none
 	Keep          Keep     // at the source; zero value: keep everything
+	Verify        Verify
+	Drill         Drill
 	Hooks         Hooks
 	Adhoc         bool          // not from a file: made by Adhoc
 	Destinations  []Destination // sorted by name; at least one

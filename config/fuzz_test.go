@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -81,6 +82,13 @@ func checkPromises(t *testing.T, c *Config) {
 		absolute(j.Source)
 		absolute(j.SnapshotDir)
 		if j.Name <= last || snapshots[j.SnapshotDir] || len(j.Destinations) == 0 || j.Jitter < 0 || j.Timeout < 0 {
+			t.Errorf("%+v", j)
+		}
+		if v := j.Verify; v.Sample < 0 || v.Sample > 100 || v.MaxTime < 0 || v.Deep && v.Sample > 0 || v.Schedule.IsZero() && v != (Verify{}) {
+			t.Errorf("%+v", j)
+		}
+		has := func(d Destination) bool { return d.Name == j.Drill.Destination }
+		if name := j.Drill.Destination; name != "" && (j.Drill.Schedule.IsZero() || !slices.ContainsFunc(j.Destinations, has)) {
 			t.Errorf("%+v", j)
 		}
 		last = j.Name

@@ -101,6 +101,8 @@ func (l *loader) job(d *draft) fields {
 		"io_class":        l.value(&j.IOClass),
 		"timeout":         l.value(&j.Timeout),
 		"keep":            l.keep(&j.Keep),
+		"verify":          l.verify(&j.Verify),
+		"drill":           l.drill(&j.Drill),
 		"hooks":           l.hooks(&j.Hooks),
 		"destination":     l.short(d),
 		"destinations":    l.named(d),

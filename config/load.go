@@ -99,6 +99,7 @@ func load(texts []source, env func(string) string) (*Config, error) {
 		l.checkComplete(jobs)
 	}
 	l.checkPlaces(jobs)
+	l.checkDrills(jobs)
 	l.environment(env)
 	return l.finish(jobs)
 }

@@ -76,8 +76,11 @@ func exampleTable(n node) string {
 }
 
 func tableHint(n node) string {
-	if n.key() == "keep" {
+	switch n.key() {
+	case "keep":
 		return `write keep = { daily = 7 } or the like`
+	case "verify", "drill":
+		return fmt.Sprintf(`write %s = { schedule = "0 4 * * 0" } or the like`, n.key())
 	}
 	return fmt.Sprintf("write a table: [%s]", exampleTable(n))
 }

@@ -1,6 +1,6 @@
-// Package daemon is the long-running btrkeep: it starts the runs that are due, tells systemd how it fares, and serves the control socket.
+// Package daemon is the long-running btrkeep: it starts the runs, verifies and drills that are due, tells systemd how it fares, and serves the control socket.
 //
-// Whether a run is due follows from when the job ran last, which is in its state, and from the wall clock: a run is missed if the schedule had a time
+// Whether one is due follows from when the last was, which is in the state of the job, and from the wall clock: a run is missed if the schedule had a time
 // between the two. So it does not matter whether the machine was off, asleep, or had its clock set in between.
 package daemon
 
@@ -34,6 +34,7 @@ type Daemon struct {
 	Version    string                          // for status
 	Load       func() (*config.Config, error)  // reads the configuration, at the start and for every reload
 	Runner     func(cfg *config.Config) Runner // the runner for a configuration; runs under way keep theirs
+	Tasks      map[config.Task]Task            // what does the verifies and drills; schedules of a kind that is not there are not followed
 	Log        *slog.Logger
 	Clock      func() jobs.Clock // nil: jobs.Now
 

@@ -236,11 +236,11 @@ func TestJitterStays(t *testing.T) {
 		home.Jitter = config.Duration(50 * time.Minute)
 		b := newLab(t, "2026-11-23T11:59:00Z", home)
 		b.start()
-		due := b.loop.entries[0].due
+		due := b.loop.tasks[0].due
 		for range 20 {
 			b.hup <- nil
 			b.pass(time.Second)
-			if now := b.loop.entries[0].due; !now.Equal(due) {
+			if now := b.loop.tasks[0].due; !now.Equal(due) {
 				t.Fatalf("due at %v, then at %v", due, now)
 			}
 		}
@@ -259,7 +259,7 @@ func TestEvery(t *testing.T) {
 		b.start()
 		b.passTo("2026-11-23T11:00:00Z")
 		b.want("10:30:00 home schedule")
-		if due := b.loop.entries[0].due; due.Nanosecond() != 0 {
+		if due := b.loop.tasks[0].due; due.Nanosecond() != 0 {
 			t.Errorf("due at %v: the time that a start takes adds up", due)
 		}
 		b.stop() // and a restart in between changes nothing
@@ -374,7 +374,7 @@ func BenchmarkStep(b *testing.B) {
 	l := d.newLoop(nil)
 	l.cfg = cfg
 	for _, j := range cfg.Jobs {
-		l.entries = append(l.entries, &entry{job: j, seen: time.Now()})
+		l.tasks = append(l.tasks, &task{job: j, kind: config.TaskRun, seen: time.Now()})
 	}
 	for b.Loop() {
 		l.step()

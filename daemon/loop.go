@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"hash/maphash"
 	"maps"
@@ -26,26 +27,27 @@ type loop struct {
 	d       *Daemon
 	cfg     *config.Config
 	runner  Runner
-	entries []*entry        // as cfg.Jobs, sorted by name
-	queue   []*entry        // that have fallen due, in that order
-	running map[string]*run // by job
-	refused *ReloadError    // what is wrong with the files, if they were not taken
-	stop    bool            // no run starts any more
+	tasks   []*task       // of cfg.Jobs, sorted by name
+	queue   []*task       // that have fallen due, in that order
+	running map[key]*work // tasks under way
+	notes   []*note
+	refused *ReloadError // what is wrong with the files, if they were not taken
+	stop    bool         // nothing starts any more
 	started time.Time
 	seed    maphash.Seed // of the jitter
 	manager manager
-	runs    context.Context // of all runs; it ends when the daemon does, with errStopping
+	runs    context.Context // of all tasks under way; it ends when the daemon does, with errStopping
 
 	hup   <-chan os.Signal
 	calls chan func()
-	ended chan *run
+	ended chan *work
 	gone  chan struct{} // closed when run has returned
 }
 
 func (d *Daemon) newLoop(hup <-chan os.Signal) *loop {
 	return &loop{
-		d: d, running: map[string]*run{}, started: d.now().Wall, seed: maphash.MakeSeed(), manager: manager{log: d.Log},
-		hup: hup, calls: make(chan func()), ended: make(chan *run), gone: make(chan struct{}),
+		d: d, running: map[key]*work{}, started: d.now().Wall, seed: maphash.MakeSeed(), manager: manager{log: d.Log},
+		hup: hup, calls: make(chan func()), ended: make(chan *work), gone: make(chan struct{}),
 	}
 }
 
@@ -67,8 +69,8 @@ func (l *loop) run(ctx context.Context, cfg *config.Config) {
 			l.wind(func() { cancel(errStopping) })
 			return
 		case <-timer.C:
-		case r := <-l.ended:
-			l.finish(r)
+		case w := <-l.ended:
+			l.finish(w)
 		case f := <-l.calls:
 			f()
 		case <-l.hup:
@@ -86,7 +88,7 @@ func (l *loop) step() time.Duration {
 	l.report()
 	l.manager.status(l.summary(now))
 	wait := min(recheck, l.manager.ping())
-	if l.introduce() {
+	if l.write() {
 		return 0
 	}
 	if next := l.next(); next != nil {
@@ -98,12 +100,12 @@ func (l *loop) step() time.Duration {
 // local is a clock's reading in the configured time zone. Without the monotonic reading, so that differences are those of the wall clock.
 func (l *loop) local(c jobs.Clock) time.Time { return c.Wall.Round(0).In(l.cfg.Timezone) }
 
-// next is the entry that falls due first, or nil.
-func (l *loop) next() *entry {
-	var first *entry
-	for _, e := range l.entries {
-		if !e.waiting && !e.due.IsZero() && (first == nil || e.due.Before(first.due)) {
-			first = e
+// next is the task that falls due first, or nil.
+func (l *loop) next() *task {
+	var first *task
+	for _, t := range l.tasks {
+		if l.free(t) && !t.due.IsZero() && (first == nil || t.due.Before(first.due)) {
+			first = t
 		}
 	}
 	return first
@@ -114,25 +116,42 @@ func (l *loop) wind(cancel func()) {
 	l.stop = true
 	l.d.Log.Info("stopping", "running", len(l.running))
 	l.manager.stopping(len(l.running), stopPatience)
-	for _, e := range l.queue {
-		l.dismiss(e, errStopping.Error())
+	for _, t := range l.queue {
+		l.dismiss(t, errStopping.Error())
 	}
 	l.queue = nil
 	cancel()
+	l.await()
+	for l.write() {
+	}
+}
+
+// await waits for what is under way.
+func (l *loop) await() {
 	deadline := time.NewTimer(stopPatience)
 	defer deadline.Stop()
 	for len(l.running) > 0 {
 		select {
-		case r := <-l.ended:
-			l.finish(r)
+		case w := <-l.ended:
+			l.finish(w)
 		case f := <-l.calls:
 			f()
 		case <-deadline.C:
-			names := slices.Sorted(maps.Keys(l.running))
-			l.d.Log.Error("stopping although runs have not ended in "+stopPatience.String(), "jobs", strings.Join(names, " "))
+			var names []string
+			for _, k := range l.underWay() {
+				names = append(names, k.String())
+			}
+			l.d.Log.Error("stopping although runs have not ended in "+stopPatience.String(), "jobs", strings.Join(names, ", "))
 			return
 		}
 	}
+}
+
+// underWay are the keys of what is under way, sorted.
+func (l *loop) underWay() []key {
+	return slices.SortedFunc(maps.Keys(l.running), func(a, b key) int {
+		return cmp.Or(cmp.Compare(a.job, b.job), cmp.Compare(a.kind, b.kind))
+	})
 }
 
 // call has f done by the loop, or returns an error without having done it.

@@ -6,10 +6,11 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
-// hub keeps the latest progress of every run and hands it on to those who watch. The zero value is ready.
+// hub keeps the latest progress of every task and hands it on to those who watch. The zero value is ready.
 // Runners call it from many goroutines and must never wait for a slow watcher, so a watcher gets the latest, not all.
 type hub struct {
 	mu      sync.Mutex
@@ -17,45 +18,59 @@ type hub struct {
 	watches map[*watch]bool
 }
 
-// place is where a run is at work: it serves its destinations side by side.
-type place struct{ job, destination string }
+// place is where a task is at work: a run serves its destinations side by side.
+type place struct {
+	key
+	destination string
+}
+
+// taskOf is the task that a progress is of.
+func taskOf(p jobs.Progress) key {
+	if kind := config.Task(p.Step); kind == config.TaskVerify || kind == config.TaskDrill {
+		return key{p.Job, kind}
+	}
+	return key{p.Job, config.TaskRun}
+}
 
 func (h *hub) post(p jobs.Progress) {
-	at := place{p.Job, p.Destination}
+	at := place{taskOf(p), p.Destination}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.latest == nil {
 		h.latest = map[place]jobs.Progress{}
 	}
-	if p.Destination == "" { // of the run as a whole: what destinations were doing is over
-		h.drop(p.Job)
+	if p.Destination == "" { // of the task as a whole: what destinations were doing is over
+		h.drop(at.key)
 	} else {
-		delete(h.latest, place{job: p.Job})
+		delete(h.latest, place{key: at.key})
 	}
 	h.latest[at] = p
+	if at.kind != config.TaskRun { // nobody asks for others
+		return
+	}
 	for w := range h.watches {
 		w.see(at, p)
 	}
 }
 
-// forget drops what is known of a run that has ended.
-func (h *hub) forget(job string) {
+// forget drops what is known of a task that has ended.
+func (h *hub) forget(k key) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.drop(job)
+	h.drop(k)
 }
 
-func (h *hub) drop(job string) {
-	maps.DeleteFunc(h.latest, func(at place, _ jobs.Progress) bool { return at.job == job })
+func (h *hub) drop(k key) {
+	maps.DeleteFunc(h.latest, func(at place, _ jobs.Progress) bool { return at.key == k })
 }
 
-// of is what a job's run is doing, by destination.
-func (h *hub) of(job string) []jobs.Progress {
+// of is what a task is doing, by destination.
+func (h *hub) of(k key) []jobs.Progress {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var all []jobs.Progress
 	for at, p := range h.latest {
-		if at.job == job {
+		if at.key == k {
 			all = append(all, p)
 		}
 	}

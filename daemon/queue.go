@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
@@ -14,59 +15,99 @@ const (
 	byCommand  = "command"
 )
 
-// admit puts what has fallen due into the queue. A job that is there already, or runs, is there once at most: what falls due meanwhile is one run.
+// admit puts what has fallen due into the queue. A task that is there already, or is under way, is there once at most: what falls due meanwhile is one.
 func (l *loop) admit(now time.Time) {
-	var fell []*entry
-	for _, e := range l.entries {
-		e.settle(now, l.seed)
-		if e.waiting || !e.isDue(now) {
-			continue
-		}
-		l.consult(e, now)
-		if missed, any := e.drop(now, l.seed); any {
-			text := "missed " + missed.Format("2006-01-02 15:04") + ", not made up for (catch_up = false)"
-			l.d.Log.Info(text, jobs.KeyJob, e.job.Name, jobs.KeyEvent, EventDropped)
-		}
-		if e.isDue(now) {
-			fell = append(fell, e)
+	var fell []*task
+	for _, t := range l.tasks {
+		t.settle(now, l.seed)
+		switch {
+		case !l.free(t):
+		case t.kind != config.TaskRun:
+			// These are made up for in any case: else a machine that is off at night would never see one.
+			if t.isDue(now) || len(t.owed) > 0 {
+				fell = append(fell, t)
+			}
+		case t.isDue(now):
+			l.consult(t, now)
+			if missed, any := t.drop(now, l.seed); any {
+				text := "missed " + missed.Format("2006-01-02 15:04") + ", not made up for (catch_up = false)"
+				l.d.Log.Info(text, jobs.KeyJob, t.job.Name, jobs.KeyEvent, EventDropped)
+			}
+			if t.isDue(now) {
+				fell = append(fell, t)
+			}
 		}
 	}
-	slices.SortStableFunc(fell, func(a, b *entry) int { return a.due.Compare(b.due) })
-	for _, e := range fell {
+	slices.SortStableFunc(fell, func(a, b *task) int { return a.due.Compare(b.due) })
+	for _, t := range fell {
 		trigger := bySchedule
-		if e.late(now) {
+		if t.late(now) {
 			trigger = byCatchUp
 		}
-		l.enqueue(e, trigger)
+		l.enqueue(t, trigger)
 	}
+}
+
+// free reports whether a task may be put into the queue when it is due.
+func (l *loop) free(t *task) bool {
+	if t.kind == config.TaskRun {
+		return !t.waiting
+	}
+	return !t.waiting && l.running[t.key()] == nil && !time.Now().Before(t.hold)
 }
 
 // consult looks whether someone else has run the job meanwhile.
-func (l *loop) consult(e *entry, now time.Time) {
-	if l.running[e.job.Name] != nil {
+func (l *loop) consult(t *task, now time.Time) {
+	if l.running[t.key()] != nil {
 		return
 	}
-	s, err := jobs.LoadState(l.cfg.StateDir, e.job)
-	if err == nil && s.LastRun.After(e.last) && !s.LastRun.After(now) {
-		e.last = s.LastRun
-		e.settle(now, l.seed)
+	s, err := jobs.LoadState(l.cfg.StateDir, t.job)
+	if err == nil && s.LastRun.After(t.last) && !s.LastRun.After(now) {
+		t.last = s.LastRun
+		t.settle(now, l.seed)
 	}
 }
 
-func (l *loop) enqueue(e *entry, trigger string) {
-	e.waiting, e.trigger = true, trigger
-	l.queue = append(l.queue, e)
+func (l *loop) enqueue(t *task, trigger string) {
+	t.waiting, t.trigger = true, trigger
+	l.queue = append(l.queue, t)
 }
 
-// dispatch starts runs from the queue as far as the configuration allows.
+// dispatch starts tasks from the queue as far as the configuration allows, runs first.
 func (l *loop) dispatch(clock jobs.Clock) {
-	for i := 0; i < len(l.queue) && len(l.running) < l.cfg.Parallel; {
-		e := l.queue[i]
-		if l.running[e.job.Name] != nil {
-			i++
-			continue
+	for _, may := range []func(*task) bool{l.mayRun, l.mayProve} {
+		var left []*task
+		for _, t := range l.queue {
+			if may(t) {
+				l.begin(t, clock)
+			} else {
+				left = append(left, t)
+			}
 		}
-		l.queue = slices.Delete(l.queue, i, i+1)
-		l.begin(e, clock)
+		l.queue = left
 	}
+}
+
+// mayRun: verifies and drills only read, so no run waits for them.
+func (l *loop) mayRun(t *task) bool {
+	runs := 0
+	for k := range l.running {
+		if k.kind == config.TaskRun {
+			runs++
+		}
+	}
+	return t.kind == config.TaskRun && l.running[t.key()] == nil && runs < l.cfg.Parallel
+}
+
+// mayProve: they begin when there is room beside the runs, so that none waits for its turn, and nothing of the same job is under way.
+func (l *loop) mayProve(t *task) bool {
+	if t.kind == config.TaskRun || len(l.running) >= l.cfg.Parallel {
+		return false
+	}
+	for k := range l.running {
+		if k.job == t.job.Name {
+			return false
+		}
+	}
+	return true
 }

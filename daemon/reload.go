@@ -75,73 +75,70 @@ func mistakes(err error) []string {
 	return texts
 }
 
-// use puts a configuration in force. Runs under way keep theirs; a job that waits for its turn runs under the new one.
+// use puts a configuration in force. What is under way keeps its own; a task that waits for its turn begins under the new one.
 func (l *loop) use(cfg *config.Config) {
 	for _, w := range cfg.Warnings {
 		l.d.Log.Warn(w)
 	}
-	before := map[string]*entry{}
-	for _, e := range l.entries {
-		before[e.job.Name] = e
+	before := map[key]*task{}
+	for _, t := range l.tasks {
+		before[t.key()] = t
 	}
-	l.cfg, l.runner, l.entries = cfg, l.d.Runner(cfg), nil
+	l.cfg, l.runner, l.tasks = cfg, l.d.Runner(cfg), nil
 	now := l.local(l.d.now())
-	after := map[*entry]*entry{}
-	for _, job := range cfg.Jobs {
-		e := &entry{job: job}
-		if old := before[job.Name]; old != nil {
-			e.waiting, e.trigger, e.clients = old.waiting, old.trigger, old.clients
-			e.last, e.seen, e.dropped, e.isNew = old.last, old.seen, old.dropped, old.isNew
-			after[old] = e
+	after := map[*task]*task{}
+	for _, t := range l.allTasks() {
+		old := before[t.key()]
+		if old != nil {
+			t.inherit(old)
+			after[old] = t
 		}
-		if old := before[job.Name]; old == nil || old.job.SnapshotDir != job.SnapshotDir {
-			l.recall(e, now)
+		if old == nil || old.job.SnapshotDir != t.job.SnapshotDir {
+			l.recall(t, now)
 		}
-		l.entries = append(l.entries, e)
+		l.tasks = append(l.tasks, t)
 	}
-	var queue []*entry
-	for _, e := range l.queue {
-		if same := after[e]; same != nil {
+	var queue []*task
+	for _, t := range l.queue {
+		if same := after[t]; same != nil {
 			queue = append(queue, same)
 		} else {
-			l.dismiss(e, "the job was removed from the configuration")
+			l.dismiss(t, "the job was removed from the configuration")
 		}
 	}
 	l.queue = queue
 }
 
-// recall takes from its state when a job ran last.
-func (l *loop) recall(e *entry, now time.Time) {
-	s, err := jobs.LoadState(l.cfg.StateDir, e.job)
-	e.last, e.seen, e.dropped, e.isNew = s.LastRun, s.FirstSeen, time.Time{}, false
-	switch {
-	case err != nil:
-		l.d.Log.Warn(err.Error(), jobs.KeyJob, e.job.Name)
-		e.seen = now.AddDate(-1, 0, 0) // it may have been missed for long; the run writes a state that can be read
-	case e.seen.IsZero():
-		e.seen, e.isNew = now, true
+// allTasks are those of the configuration in force: a run of each job, which somebody may ask for, and what else has a schedule.
+func (l *loop) allTasks() []*task {
+	var all []*task
+	for _, job := range l.cfg.Jobs {
+		for _, kind := range config.Tasks() {
+			if kind == config.TaskRun || !job.ScheduleOf(kind).IsZero() && l.d.Tasks[kind] != nil {
+				all = append(all, &task{job: job, kind: kind})
+			}
+		}
 	}
+	return all
 }
 
-// introduce writes down when a job was met first, if there is one for which that has not been done, and reports whether there was. On a machine that is
-// on for two hours a day, at other times than the schedule's, that is what makes the first run due.
-//
-// One at a time, because each waits for the disk; and by the loop, so that it never holds a job's lock while a run of the job begins.
-func (l *loop) introduce() bool {
-	for _, e := range l.entries {
-		if !e.isNew || l.running[e.job.Name] != nil {
-			continue
-		}
-		e.isNew = false
-		err := remember(l.cfg, e.job, func(s *jobs.State) {
-			if s.FirstSeen.IsZero() {
-				s.FirstSeen = e.seen
-			}
-		})
-		if _, held := errors.AsType[*jobs.HeldError](err); err != nil && !held { // a run by someone else is as good: it leaves its own time
-			l.d.Log.Warn(err.Error(), jobs.KeyJob, e.job.Name)
-		}
-		return true
+// recall takes from the job's state when the task was done last. If it was never met before, that is to be written down: on a machine that is on for two
+// hours a day, at other times than the schedule's, that is what makes the first one due.
+func (l *loop) recall(t *task, now time.Time) {
+	s, err := jobs.LoadState(l.cfg.StateDir, t.job)
+	was := s.Tasks[t.kind]
+	if t.kind == config.TaskRun {
+		was = jobs.TaskState{FirstSeen: s.FirstSeen, Last: s.LastRun}
 	}
-	return false
+	t.last, t.seen, t.owed, t.dropped = was.Last, was.FirstSeen, was.Owed, time.Time{}
+	switch {
+	case err != nil && t.kind == config.TaskRun:
+		l.d.Log.Warn(err.Error(), jobs.KeyJob, t.job.Name)
+		t.seen = now.AddDate(-1, 0, 0) // it may have been missed for long; the run writes a state that can be read
+	case err != nil:
+		t.seen = now
+	case t.seen.IsZero():
+		t.seen = now
+		l.note(t.job, func(s *jobs.State) { s.Meet(t.kind, now) })
+	}
 }

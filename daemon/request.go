@@ -7,15 +7,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
 // dismiss tells the clients of a run that will not be why.
-func (l *loop) dismiss(e *entry, why string) {
-	for _, w := range e.clients {
-		w.end(notNow(e.job.Name, l.d.now().Wall, why))
+func (l *loop) dismiss(t *task, why string) {
+	for _, w := range t.clients {
+		w.end(notNow(t.job.Name, l.d.now().Wall, why))
 	}
-	e.clients = nil
+	t.clients = nil
 }
 
 // notNow is the account of a run that was asked for and not begun.
@@ -48,45 +49,46 @@ func (l *loop) request(names []string) (*watch, error) {
 	}
 	clock := l.d.now()
 	w := l.d.progress.watch()
-	for _, e := range wanted {
-		w.expect(e.job.Name)
-		if r := l.running[e.job.Name]; r != nil {
+	for _, t := range wanted {
+		w.expect(t.job.Name)
+		if r := l.running[t.key()]; r != nil {
 			held := &jobs.HeldError{
-				Path:   filepath.Join(l.cfg.RuntimeDir, e.job.Name+".lock"),
-				Holder: jobs.Holder{PID: os.Getpid(), Job: e.job.Name, Since: r.since},
+				Path:   filepath.Join(l.cfg.RuntimeDir, t.job.Name+".lock"),
+				Holder: jobs.Holder{PID: os.Getpid(), Job: t.job.Name, Since: r.since},
 			}
-			w.end(notNow(e.job.Name, clock.Wall, held.Error()))
+			w.end(notNow(t.job.Name, clock.Wall, held.Error()))
 			continue
 		}
-		e.clients = append(e.clients, w)
-		if !e.waiting {
-			l.enqueue(e, byCommand)
+		t.clients = append(t.clients, w)
+		if !t.waiting {
+			l.enqueue(t, byCommand)
 		}
 	}
 	return w, nil
 }
 
-// named gives the entries of jobs, each once.
-func (l *loop) named(names []string) ([]*entry, error) {
+// named gives the runs of jobs, each once.
+func (l *loop) named(names []string) ([]*task, error) {
+	runs := slices.DeleteFunc(slices.Clone(l.tasks), func(t *task) bool { return t.kind != config.TaskRun })
 	if len(names) == 0 {
-		return l.entries, nil
+		return runs, nil
 	}
-	var found []*entry
+	var found []*task
 	unknown := &unknownJobError{}
 	for _, name := range names {
-		i := slices.IndexFunc(l.entries, func(e *entry) bool { return e.job.Name == name })
+		i := slices.IndexFunc(runs, func(t *task) bool { return t.job.Name == name })
 		switch {
 		case i < 0:
 			unknown.names = append(unknown.names, name)
-		case !slices.Contains(found, l.entries[i]):
-			found = append(found, l.entries[i])
+		case !slices.Contains(found, runs[i]):
+			found = append(found, runs[i])
 		}
 	}
 	if len(unknown.names) == 0 {
 		return found, nil
 	}
-	for _, e := range l.entries {
-		unknown.known = append(unknown.known, e.job.Name)
+	for _, t := range runs {
+		unknown.known = append(unknown.known, t.job.Name)
 	}
 	return nil, unknown
 }

@@ -2,12 +2,12 @@ package daemon
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
@@ -19,7 +19,7 @@ type Status struct {
 	Config      string               `json:"config"` // path
 	Files       []string             `json:"files"`  // the configuration in force was read from these
 	ReloadError string               `json:"reload_error"`
-	Running     []jobs.Progress      `json:"running"` // one for each job, or for each of its destinations that is being written
+	Running     []jobs.Progress      `json:"running"` // one for each task under way, or for each destination that it is at work on
 	Waiting     []string             `json:"waiting"` // jobs that are due and wait for their turn
 	Next        map[string]time.Time `json:"next"`    // by job; those without a schedule are left out
 }
@@ -32,19 +32,25 @@ func (l *loop) status() Status {
 	if l.refused != nil {
 		s.ReloadError = l.refused.Error()
 	}
-	for _, name := range slices.Sorted(maps.Keys(l.running)) {
-		doing := l.d.progress.of(name)
+	for _, k := range l.underWay() {
+		doing := l.d.progress.of(k)
 		if len(doing) == 0 {
-			doing = []jobs.Progress{{Job: name, Step: "check", Started: l.running[name].since}}
+			step := string(k.kind)
+			if k.kind == config.TaskRun {
+				step = "check"
+			}
+			doing = []jobs.Progress{{Job: k.job, Step: step, Started: l.running[k].since}}
 		}
 		s.Running = append(s.Running, doing...)
 	}
-	for _, e := range l.queue {
-		s.Waiting = append(s.Waiting, e.job.Name)
+	for _, t := range l.queue {
+		if t.kind == config.TaskRun {
+			s.Waiting = append(s.Waiting, t.job.Name)
+		}
 	}
-	for _, e := range l.entries {
-		if !e.due.IsZero() {
-			s.Next[e.job.Name] = e.due
+	for _, t := range l.tasks {
+		if t.kind == config.TaskRun && !t.due.IsZero() {
+			s.Next[t.job.Name] = t.due
 		}
 	}
 	return s
@@ -59,12 +65,12 @@ func (l *loop) summary(now time.Time) string {
 	if n := len(l.queue); n > 0 {
 		parts = append(parts, fmt.Sprintf("%d waiting", n))
 	}
-	if e := l.next(); e != nil {
+	if t := l.next(); t != nil {
 		layout := "15:04"
-		if e.due.Format(time.DateOnly) != now.Format(time.DateOnly) {
+		if t.due.Format(time.DateOnly) != now.Format(time.DateOnly) {
 			layout = "2006-01-02 15:04"
 		}
-		parts = append(parts, "next "+e.job.Name+" at "+e.due.Format(layout))
+		parts = append(parts, "next "+t.key().String()+" at "+t.due.Format(layout))
 	} else if len(parts) == 0 {
 		parts = append(parts, "no job has a schedule")
 	}
@@ -81,13 +87,13 @@ const reportEvery = 5 * time.Minute
 
 // report logs how long transfers go.
 func (l *loop) report() {
-	for _, name := range slices.Sorted(maps.Keys(l.running)) {
-		r := l.running[name]
-		if time.Since(r.reported) < reportEvery {
+	for _, k := range l.underWay() {
+		w := l.running[k]
+		if time.Since(w.reported) < reportEvery {
 			continue
 		}
-		r.reported = time.Now()
-		for _, p := range l.d.progress.of(name) {
+		w.reported = time.Now()
+		for _, p := range l.d.progress.of(k) {
 			if p.Step == "transfer" {
 				l.d.Log.Info(progressLine(p, time.Since(p.Started)), jobs.KeyJob, p.Job, jobs.KeyDestination, p.Destination,
 					jobs.KeySnapshot, p.Snapshot, jobs.KeyBytes, p.Bytes, jobs.KeyEvent, EventProgress)

@@ -24,4 +24,6 @@ const (
 	EventWarning  = "0c1d6a5f3b0e4d8f9d4a7a6b5f1c2e06"
 	EventLeftover = "0c1d6a5f3b0e4d8f9d4a7a6b5f1c2e07"
 	EventResumed  = "0c1d6a5f3b0e4d8f9d4a7a6b5f1c2e08"
+	EventVerify   = "0c1d6a5f3b0e4d8f9d4a7a6b5f1c2e09"
+	EventDrill    = "0c1d6a5f3b0e4d8f9d4a7a6b5f1c2e0a"
 )

@@ -309,6 +309,12 @@ const victimOrder = "BTRKEEP_TEST_VICTIM"
 type order struct {
 	Source, Destination, State, Runtime, Log, Messages string
 	Clock                                              jobs.Clock
+	Restore                                            *restoreOrder // instead of a run
+}
+
+type restoreOrder struct {
+	At, To  string
+	InPlace bool
 }
 
 func runVictim(text string) int {
@@ -329,6 +335,13 @@ func runVictim(text string) int {
 		panic(err)
 	}
 	w.runner.Log = slog.New(slog.NewTextHandler(messages, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if o.Restore != nil {
+		if r := w.runner.Restore(context.Background(), jobs.Restoration{Job: w.job, At: o.Restore.At, To: o.Restore.To, InPlace: o.Restore.InPlace, Clock: o.Clock}); r.Error != "" {
+			fmt.Fprintln(os.Stderr, r.Error)
+			return 1
+		}
+		return 0
+	}
 	w.runner.Run(context.Background(), w.job, jobs.Options{Clock: o.Clock})
 	return 0
 }

@@ -24,6 +24,9 @@ var ErrAbsent = errors.New("absent")
 // ErrNameTaken means that something else, of another UUID, has the name that a backup should get. It is never deleted.
 var ErrNameTaken = errors.New("the name is taken by another subvolume")
 
+// ErrForeign means that btrkeep did not make a subvolume: it is never deleted, and nothing is noted of it.
+var ErrForeign = errors.New("not made by btrkeep")
+
 // A Destination is an open place that receives backups of one job.
 //
 // Implementations must be safe for use by one run at a time; the read-only calls need no lock.
@@ -37,7 +40,7 @@ type Destination interface {
 	// List lists what is there.
 	List(ctx context.Context) (Contents, error)
 
-	// Clean deletes leftovers that List returned, and names those that are gone. Needs the lock.
+	// Clean deletes leftovers that List returned, and names those that are gone. Needs the lock. Errors join an *InUseError for each that is being read.
 	Clean(ctx context.Context, leftovers []Leftover) (removed []string, err error)
 
 	// StreamVersion is the newest send protocol that may be sent here.
@@ -48,8 +51,11 @@ type Destination interface {
 	Receive(ctx context.Context, in Incoming) (Backup, error)
 
 	// Delete deletes backups that List returned, each only if its UUID is still the same, and gives those that are gone: one that cannot be
-	// deleted does not keep the others. Needs the lock.
+	// deleted does not keep the others. Needs the lock. Errors join an *InUseError for each that is being read.
 	Delete(ctx context.Context, backups []Backup) (gone []Backup, err error)
+
+	// Pin notes with a backup that List returned why it is never pruned; "" unpins it. Durable when it returns. Needs the lock. Errors wrap ErrForeign.
+	Pin(ctx context.Context, b Backup, reason string) error
 
 	Close() error
 }
@@ -97,6 +103,9 @@ type Backup struct {
 	Own      bool      // made (or adopted) by btrkeep; all others are never deleted
 	Altered  bool      // somebody has written into it since it was received: no parent for anything
 	Pinned   bool
+
+	PinReason string // not empty if Pinned
+	Origin    string // machine and path of the source, as noted by who made it; may be empty
 }
 
 // Snapshot is one read-only snapshot beside the source.
@@ -107,6 +116,8 @@ type Snapshot struct {
 	Own    bool // made (or adopted) by btrkeep
 	Adhoc  bool // by `btrkeep backup`, which deletes no others
 	Pinned bool
+
+	PinReason string // not empty if Pinned
 }
 
 // Opener opens a destination of a job, or says that it is absent (ErrAbsent) or misconfigured.

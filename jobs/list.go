@@ -33,6 +33,7 @@ type ListedSnapshot struct {
 	UUID       btrfs.UUID `json:"uuid"`
 	Created    time.Time  `json:"created"`
 	Pinned     bool       `json:"pinned"`
+	PinReason  string     `json:"pin_reason,omitempty"`
 	CommonWith []string   `json:"common_with"` // destinations that hold it, of those present
 	Own        bool       `json:"own"`         // made by btrkeep; others are never deleted
 }
@@ -66,6 +67,7 @@ type ListedBackup struct {
 	Created      time.Time  `json:"created"`
 	Complete     bool       `json:"complete"`
 	Pinned       bool       `json:"pinned"`
+	PinReason    string     `json:"pin_reason,omitempty"`
 	Own          bool       `json:"own"`
 	Altered      bool       `json:"altered"` // written into since it was received
 }
@@ -80,7 +82,7 @@ func (r *Runner) List(ctx context.Context, job config.Job) Listing {
 	}
 	for _, s := range src.snapshots {
 		l.Snapshots = append(l.Snapshots, ListedSnapshot{
-			Name: s.Name, Path: s.Path, UUID: s.UUID, Created: s.Taken, Pinned: s.Pinned, CommonWith: []string{}, Own: s.Own,
+			Name: s.Name, Path: s.Path, UUID: s.UUID, Created: s.Taken, Pinned: s.Pinned, PinReason: s.PinReason, CommonWith: []string{}, Own: s.Own,
 		})
 	}
 	state, _ := LoadState(r.Config.StateDir, job) // only where the destination was last
@@ -127,7 +129,7 @@ func (r *Runner) inspect(ctx context.Context, job config.Job, d config.Destinati
 	for _, b := range there.Backups {
 		l.Backups = append(l.Backups, ListedBackup{
 			Name: b.Name, Path: b.Path, UUID: b.UUID, ReceivedUUID: b.ReceivedUUID, Created: b.Taken,
-			Complete: b.Complete, Pinned: b.Pinned, Own: b.Own, Altered: b.Altered,
+			Complete: b.Complete, Pinned: b.Pinned, PinReason: b.PinReason, Own: b.Own, Altered: b.Altered,
 		})
 	}
 	return l, there

@@ -17,7 +17,6 @@ import (
 
 // The reasons why an item stays whatever the policy says.
 const (
-	keepPinned  = "pinned"
 	keepForeign = "not made by this job"
 	keepLast    = "the last one in common with %s"
 	keepResume  = "needed to go on with an interrupted transfer to %s"
@@ -63,9 +62,9 @@ func lastCommon(snapshots []Snapshot, backups []Backup) (Snapshot, Backup, bool)
 func sourceItems(job config.Job, snapshots []Snapshot, keep protected) []retention.Item {
 	items := make([]retention.Item, len(snapshots))
 	for i, s := range snapshots {
-		items[i] = item(s.Name, s.Taken, s.Own && (s.Adhoc || !job.Adhoc), s.Pinned)
-		if items[i].Keep == "" {
-			items[i].Keep = keep.reason(s.UUID)
+		items[i] = item(s.Name, s.Taken, s.Own && (s.Adhoc || !job.Adhoc), s.PinReason)
+		if items[i].Keep == "" { // one that came with a restoration is known by the UUID that it had before
+			items[i].Keep = cmp.Or(keep.reason(s.UUID), keep.reason(s.StreamUUID()))
 		}
 	}
 	return items
@@ -76,7 +75,7 @@ func sourceItems(job config.Job, snapshots []Snapshot, keep protected) []retenti
 func backupItems(backups []Backup, keep map[btrfs.UUID]string) []retention.Item {
 	items := make([]retention.Item, len(backups))
 	for i, b := range backups {
-		items[i] = item(b.Name, b.Taken, b.Own && b.Complete, b.Pinned)
+		items[i] = item(b.Name, b.Taken, b.Own && b.Complete, b.PinReason)
 		if items[i].Keep == "" {
 			items[i].Keep = keep[b.UUID]
 		}
@@ -84,15 +83,11 @@ func backupItems(backups []Backup, keep map[btrfs.UUID]string) []retention.Item 
 	return items
 }
 
-func item(name string, taken time.Time, own, pinned bool) retention.Item {
-	i := retention.Item{Name: name, Time: taken, Foreign: !own}
-	switch {
-	case !own:
-		i.Keep = keepForeign
-	case pinned:
-		i.Keep = keepPinned
+func item(name string, taken time.Time, own bool, pinned string) retention.Item {
+	if !own {
+		return retention.Item{Name: name, Time: taken, Foreign: true, Keep: keepForeign}
 	}
-	return i
+	return retention.Item{Name: name, Time: taken, Keep: PinText(pinned)}
 }
 
 // missing are the snapshots that a destination lacks and would keep by its own policy, oldest first: what it would prune at once is not
@@ -117,7 +112,7 @@ func missing(job config.Job, snapshots []Snapshot, there Contents, keep config.K
 		if job.Adhoc && i < len(snapshots)-1 && !goesOn { // one backup was asked for, not the history
 			continue
 		}
-		it := item(s.Name, s.Taken, true, s.Pinned)
+		it := item(s.Name, s.Taken, true, "") // a pin holds where it was set: the backup would have none, be pruned, and sent again by every run
 		switch {
 		case i == len(snapshots)-1:
 			it.Keep = "newest"
@@ -169,6 +164,42 @@ func protections(job config.Job, state State, zone *time.Location) protected {
 	return keep
 }
 
+// InUseError says that something was not deleted, as it is being read. It goes with a later run, so that this is no error of the one that left it alone.
+type InUseError struct{ Name string }
+
+func (e *InUseError) Error() string { return e.Name + ": " + btrfs.ErrInUse.Error() }
+func (e *InUseError) Unwrap() error { return btrfs.ErrInUse }
+
+// leftAlone notes what was not deleted as it is being read, and gives what else went wrong.
+func (r *run) leftAlone(where string, err error) error {
+	names, err := inUse(err)
+	if len(names) > 0 {
+		attrs := []any{KeyEvent, EventPruned}
+		if where != AtSource {
+			attrs = append(attrs, KeyDestination, where)
+		}
+		r.log.Info(where+": left alone, as it is being read: "+strings.Join(names, ", "), attrs...)
+	}
+	return err
+}
+
+// inUse takes each *InUseError out of joined errors.
+func inUse(err error) (names []string, rest error) {
+	var one *InUseError
+	if !errors.As(err, &one) {
+		return nil, err
+	}
+	joined, ok := err.(interface{ Unwrap() []error }) // what err wraps is looked at in turn
+	if !ok {
+		return []string{one.Name}, nil
+	}
+	for _, part := range joined.Unwrap() {
+		more, other := inUse(part)
+		names, rest = append(names, more...), errors.Join(rest, other)
+	}
+	return names, rest
+}
+
 // delete deletes what was decided, oldest first, in batches.
 func (s *source) delete(ctx context.Context, decisions []retention.Decision, done func(retention.Decision)) error {
 	byName := make(map[string]Snapshot, len(s.snapshots))
@@ -185,7 +216,10 @@ func (s *source) delete(ctx context.Context, decisions []retention.Decision, don
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := btrfs.Delete(s.job.SnapshotDir, snap.Name, snap.UUID); err != nil {
+		if err := btrfs.Delete(s.job.SnapshotDir, snap.Name, snap.UUID); errors.Is(err, btrfs.ErrInUse) {
+			failed = errors.Join(failed, &InUseError{snap.Name})
+			continue
+		} else if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("prune %s: %w", snap.Path, err))
 			continue
 		}

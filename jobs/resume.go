@@ -46,7 +46,7 @@ func (l *Leftover) offset() int64 {
 
 // identity is that of the stream of snap against b.
 func (b basis) identity(snap Snapshot, version int, compressed bool) sendstream.Identity {
-	id := sendstream.Identity{UUID: snap.StreamUUID(), Ctransid: snap.streamCtransid(), Version: version, Compressed: compressed}
+	id := sendstream.Identity{UUID: snap.StreamUUID(), Ctransid: snap.Ctransid, Version: version, Compressed: compressed}
 	if !b.full() {
 		id.Parent = b.parent.StreamUUID()
 	}

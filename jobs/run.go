@@ -63,21 +63,31 @@ func (r *Runner) execute(ctx context.Context, job config.Job, o Options, pruning
 	return n.rec
 }
 
-// locked does the steps under the job's lock and under one for its snapshot directory, which `btrkeep backup` of the same source takes too.
-func (r *run) locked(ctx context.Context, steps func(*run, context.Context) error) error {
+// lock takes the job's lock and one for its snapshot directory, which `btrkeep backup` of the same source takes too.
+func (r *Runner) lock(job config.Job, holder Holder) (unlock func(), err error) {
 	if err := os.MkdirAll(r.Config.RuntimeDir, 0o700); err != nil {
-		return hintf("locks live there; set runtime_dir or BTRKEEP_RUNTIME_DIR to a directory that can be written", "runtime directory: %w", err)
+		return nil, hintf("locks live there; set runtime_dir or BTRKEEP_RUNTIME_DIR to a directory that can be written", "runtime directory: %w", err)
 	}
-	holder := Holder{PID: os.Getpid(), Job: r.job.Name, Since: r.opts.Clock.Wall}
-	for _, name := range []string{r.job.Name + ".lock", strings.TrimSuffix(filepath.Base(statePath("", r.job.SnapshotDir)), ".json") + ".dir.lock"} {
-		unlock, err := Lock(filepath.Join(r.Config.RuntimeDir, name), holder)
-		if err != nil {
-			return err
-		}
-		defer unlock()
+	first, err := Lock(filepath.Join(r.Config.RuntimeDir, job.Name+".lock"), holder)
+	if err != nil {
+		return nil, err
 	}
+	second, err := Lock(filepath.Join(r.Config.RuntimeDir, strings.TrimSuffix(filepath.Base(statePath("", job.SnapshotDir)), ".json")+".dir.lock"), holder)
+	if err != nil {
+		first()
+		return nil, err
+	}
+	return func() { second(); first() }, nil
+}
+
+// locked does the steps under the job's locks.
+func (r *run) locked(ctx context.Context, steps func(*run, context.Context) error) error {
+	unlock, err := r.lock(r.job, Holder{PID: os.Getpid(), Job: r.job.Name, Since: r.opts.Clock.Wall})
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	r.noting = true
-	var err error
 	if r.state, err = LoadState(r.Config.StateDir, r.job); err != nil {
 		// One that cannot be parsed is written anew; one that cannot be read may be whole, and stays.
 		r.holdPrune, r.noting = true, errors.Is(err, errStateSyntax)
@@ -91,7 +101,7 @@ func (r *run) locked(ctx context.Context, steps func(*run, context.Context) erro
 }
 
 func (r *run) everything(ctx context.Context) error {
-	if err := r.open(); err != nil {
+	if err := r.open(ctx); err != nil {
 		return err
 	}
 	snapErr := r.snapshot(ctx)
@@ -101,7 +111,7 @@ func (r *run) everything(ctx context.Context) error {
 }
 
 func (r *run) pruneOnly(ctx context.Context) error {
-	if err := r.open(); err != nil {
+	if err := r.open(ctx); err != nil {
 		return err
 	}
 	r.eachDestination(ctx, func(ctx context.Context, t *target) error {
@@ -114,7 +124,7 @@ func (r *run) pruneOnly(ctx context.Context) error {
 }
 
 // open looks at the source and cleans what a killed run left there.
-func (r *run) open() error {
+func (r *run) open(ctx context.Context) error {
 	var err error
 	if r.source, err = openSource(r.job, r.Config.Timezone); err != nil {
 		return err
@@ -123,6 +133,9 @@ func (r *run) open() error {
 	if len(removed) > 0 {
 		r.log.Warn("deleted what an interrupted run left at the source", "names", strings.Join(removed, " "), KeyEvent, EventLeftover)
 		err = errors.Join(err, r.source.refresh())
+	}
+	if e := r.sweepDrill(ctx); e != nil {
+		r.warn("what an interrupted drill left at the source: %v", e)
 	}
 	for _, w := range []string{r.source.nestedWarning(), r.source.alteredWarning()} {
 		if w != "" {
@@ -172,7 +185,7 @@ func (r *run) pruneSource(ctx context.Context) error {
 	if err := r.state.Save(r.Config.StateDir); err != nil {
 		return fmt.Errorf("nothing is pruned at the source: %w", err)
 	}
-	return r.source.delete(ctx, decisions, func(d retention.Decision) { r.pruned("source", d) })
+	return r.leftAlone("source", r.source.delete(ctx, decisions, func(d retention.Decision) { r.pruned("source", d) }))
 }
 
 func (s *source) retention(keep protected, now time.Time) []retention.Decision {

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"context"
 	"log/slog"
 
 	"github.com/btrkeep/btrkeep/config"
@@ -10,6 +11,7 @@ import (
 type Runner struct {
 	Config   *config.Config
 	Open     Opener
+	At       func(ctx context.Context, job config.Job, d config.Destination) (Destination, error) // opens a destination whether or not there is a source: to restore
 	Log      *slog.Logger
 	Slots    *Slots         // one transfer at a time for each destination disk; shared by all runners of a process
 	Progress func(Progress) // may be nil; called from several goroutines

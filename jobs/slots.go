@@ -7,28 +7,36 @@ import (
 	"github.com/btrkeep/btrkeep/btrfs"
 )
 
-// Slots lets one transfer at a time write to each destination disk: two streams to one spinning disk are slower than one after the other.
+// sideBySide is how many transfers may write to one disk that has no moving parts: two end up to twice as soon there as one after the other, as each keeps
+// one processor busy.
+const sideBySide = 2
+
+// Slots bounds the transfers that write to each destination disk: two streams to one spinning disk are slower than one after the other.
 // The zero value is ready.
 type Slots struct {
 	mu    sync.Mutex
 	disks map[btrfs.UUID]chan struct{}
 }
 
-// Acquire waits for the disk's slot or for ctx.
+// Acquire waits for a slot of the disk or for ctx.
 func (s *Slots) Acquire(ctx context.Context, disk btrfs.UUID) (release func(), err error) {
 	s.mu.Lock()
-	slot, ok := s.disks[disk]
+	slots, ok := s.disks[disk]
 	if !ok {
 		if s.disks == nil {
 			s.disks = make(map[btrfs.UUID]chan struct{})
 		}
-		slot = make(chan struct{}, 1)
-		s.disks[disk] = slot
+		n := sideBySide
+		if btrfs.Rotational(disk) {
+			n = 1
+		}
+		slots = make(chan struct{}, n)
+		s.disks[disk] = slots
 	}
 	s.mu.Unlock()
 	select {
-	case slot <- struct{}{}:
-		return func() { <-slot }, nil
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

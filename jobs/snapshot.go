@@ -179,13 +179,19 @@ func (s *source) nestedWarning() string {
 	if len(s.nested) == 0 {
 		return ""
 	}
-	names := make([]string, len(s.nested))
-	for i, n := range s.nested { // any user may have chosen them
-		names[i] = strconv.Quote(n)
+	return fmt.Sprintf("%s holds other subvolumes, which are not in its snapshots: %s; give each a job of its own", s.job.Source, quoted(s.nested))
+}
+
+// quoted are names that any user may have chosen, the first few of them.
+func quoted(names []string) string {
+	const most = 5
+	var all []string
+	for _, n := range names[:min(len(names), most)] {
+		all = append(all, strconv.Quote(n))
 	}
-	more := ""
-	if len(names) > 5 {
-		names, more = names[:5], fmt.Sprintf(" and %d more", len(s.nested)-5)
+	text := strings.Join(all, ", ")
+	if more := len(names) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
 	}
-	return fmt.Sprintf("%s holds other subvolumes, which are not in its snapshots: %s%s; give each a job of its own", s.job.Source, strings.Join(names, ", "), more)
+	return text
 }

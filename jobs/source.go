@@ -148,8 +148,9 @@ func (s *source) refresh() error {
 	}
 	s.altered = map[btrfs.UUID]bool{}
 	for _, v := range s.all {
-		if e, ok := cat[v.UUID]; ok && e.Ctransid != 0 && e.Ctransid != v.Ctransid {
-			s.altered[v.UUID] = true
+		if e, ok := cat[v.UUID]; ok {
+			s.altered[v.UUID] = e.Ctransid != 0 && e.Ctransid != v.Ctransid
+			s.family.join(v.UUID, e.Volume)
 		}
 		inDir := s.dir != (btrfs.Dir{}) && s.dir.Holds(v)
 		switch {
@@ -168,7 +169,7 @@ func (s *source) refresh() error {
 func (s *source) snapshot(v btrfs.Subvolume, cat catalog.Catalog) Snapshot {
 	n := Snapshot{Subvolume: v, Path: filepath.Join(s.job.SnapshotDir, v.Name)}
 	e, own := cat[v.UUID]
-	n.Own, n.Pinned, n.Adhoc = own, e.Pinned != "", e.Adhoc
+	n.Own, n.Pinned, n.PinReason, n.Adhoc = own, e.Pinned != "", e.Pinned, e.Adhoc
 	n.Taken = e.Taken
 	if !own {
 		var ok bool

@@ -31,8 +31,9 @@ type State struct {
 	LastError    string                      `json:"last_error,omitempty"`
 	Clock        Clock                       `json:"clock,omitzero"` // at the last run whose clock was believed
 	Doubt        Clock                       `json:"doubt,omitzero"` // since when another clock shows, one that is not believed yet
-	Destinations map[string]DestinationState `json:"destinations"`   // by URL
-	Serial       uint64                      `json:"serial"`         // counts the durable ones: says which of them a recent one goes on from
+	Tasks        map[config.Task]TaskState   `json:"tasks,omitempty"`
+	Destinations map[string]DestinationState `json:"destinations"` // by URL
+	Serial       uint64                      `json:"serial"`       // counts the durable ones: says which of them a recent one goes on from
 
 	durable *State // what a power cut would leave; nil if that is not known
 }
@@ -50,6 +51,7 @@ type DestinationState struct {
 	FileSystem  btrfs.UUID             `json:"file_system,omitzero"` // of the disk that was there last
 	Newest      string                 `json:"newest,omitempty"`     // name of the newest backup
 	NewestTaken time.Time              `json:"newest_taken,omitzero"`
+	Proofs      map[config.Task]Proof  `json:"proofs,omitempty"`
 	Disks       map[string]CommonState `json:"disks,omitempty"` // by file system UUID: disks may take turns at one path
 }
 

@@ -42,6 +42,26 @@ type DestinationStatus struct {
 	Backlog     int       `json:"backlog"` // snapshots that the next run would bring over
 	Free        uint64    `json:"free_bytes,omitempty"`
 	Total       uint64    `json:"total_bytes,omitempty"`
+	Verified    *Verified `json:"verified,omitempty"` // nil: never
+	Drill       *Drilled  `json:"drill,omitempty"`    // nil: never
+}
+
+// Verified is what the last verify of a destination found.
+type Verified struct {
+	Time     time.Time `json:"time"`
+	Result   string    `json:"result"` // ok, failed
+	Problems int       `json:"problems"`
+	Damaged  []string  `json:"damaged,omitempty"` // backups with problems that no verify has found sound since
+	Error    string    `json:"error,omitempty"`   // why it could not be done
+}
+
+// Drilled is how the last restore drill of a destination went.
+type Drilled struct {
+	Time        time.Time `json:"time"`
+	Result      string    `json:"result"` // ok, failed
+	Seconds     float64   `json:"seconds"`
+	Error       string    `json:"error,omitempty"`
+	LastSuccess time.Time `json:"last_success,omitzero"`
 }
 
 // Status looks at one job: the state of its last run, and what is really there.
@@ -101,6 +121,7 @@ func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.De
 	}
 	seen, there := r.inspect(ctx, src.job, d, state)
 	s.Free, s.Total = seen.Free, seen.Total
+	s.Verified, s.Drill = verified(last.Proofs[config.TaskVerify], seen), drilled(last.Proofs[config.TaskDrill])
 	if seen.State == StatePresent {
 		s.Newest, s.NewestTime = "", time.Time{}
 		if b, ok := newest(there.Backups, now); ok {
@@ -122,10 +143,12 @@ func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.De
 	switch {
 	case s.Stale:
 		s.State = "stale"
-	case seen.State == StateAbsent:
-		s.State = StateAbsent
 	case seen.State == StateError:
 		s.State, s.LastError = "failing", seen.Error
+	case s.unproven(): // also while it is absent: that does not mend what is damaged
+		s.State = "failing"
+	case seen.State == StateAbsent:
+		s.State = StateAbsent
 	case last.LastResult == ResultFailed:
 		s.State = "failing"
 	case s.Newest == "":
@@ -134,6 +157,35 @@ func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.De
 		s.State = "ok"
 	}
 	return s
+}
+
+func verified(p Proof, seen ListedDestination) *Verified {
+	if p.Last.IsZero() {
+		return nil
+	}
+	v := &Verified{Time: p.Last, Result: p.Result, Problems: p.Problems, Error: p.Error}
+	for _, name := range p.Damaged {
+		is := func(b ListedBackup) bool { return b.Name == name }
+		if seen.State != StatePresent || slices.ContainsFunc(seen.Backups, is) { // else it was deleted, and the damage with it
+			v.Damaged = append(v.Damaged, name)
+		}
+	}
+	if v.Result == ResultOK && len(v.Damaged) > 0 { // which the last one did not look at
+		v.Result, v.Problems = ResultFailed, len(v.Damaged)
+	}
+	return v
+}
+
+func drilled(p Proof) *Drilled {
+	if p.Last.IsZero() {
+		return nil
+	}
+	return &Drilled{Time: p.Last, Result: p.Result, Seconds: p.Seconds, Error: p.Error, LastSuccess: p.LastSuccess}
+}
+
+// unproven reports whether the last verify or drill showed that backups cannot be relied on.
+func (d DestinationStatus) unproven() bool {
+	return d.Verified != nil && d.Verified.Result == ResultFailed || d.Drill != nil && d.Drill.Result == ResultFailed
 }
 
 // Late reports whether the job or one of its destinations needs somebody.

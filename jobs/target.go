@@ -85,7 +85,7 @@ func (r *run) look(ctx context.Context, t *target) error {
 	if len(removed) > 0 {
 		r.log.Warn("deleted what an interrupted transfer left", KeyDestination, t.cfg.Name, "names", strings.Join(removed, " "), KeyEvent, EventLeftover)
 	}
-	return err
+	return r.leftAlone(t.cfg.Name, err)
 }
 
 // lookBack finds what interrupted transfers can go on from, and what they left that is useless.
@@ -195,7 +195,7 @@ func (r *run) pruneDestination(ctx context.Context, t *target) error {
 	t.backups = slices.DeleteFunc(t.backups, func(b Backup) bool {
 		return slices.ContainsFunc(gone, func(g Backup) bool { return g.UUID == b.UUID })
 	})
-	return err
+	return r.leftAlone(t.cfg.Name, err)
 }
 
 // destinationRetention decides over a destination's backups, from which interrupted transfers are to go on; the decisions are in their order.

@@ -218,14 +218,6 @@ func (s *sender) send(ctx context.Context, snap Snapshot, a attempt) (made Backu
 	return made, report.bytes.Load(), err
 }
 
-// streamCtransid is the transaction under which a stream of s speaks of it.
-func (s Snapshot) streamCtransid() uint64 {
-	if !s.ReceivedUUID.IsZero() {
-		return s.Stransid
-	}
-	return s.Ctransid
-}
-
 // says reports whether an error is the errno. A receiver that is a program tells it in words only.
 func says(err error, e syscall.Errno) bool {
 	return errors.Is(err, e) || strings.Contains(strings.ToLower(err.Error()), e.Error())

@@ -68,7 +68,7 @@ func (w *world) newRunner() *jobs.Runner {
 	}
 	return &jobs.Runner{
 		Config: w.cfg, Log: slog.New(slog.NewTextHandler(&w.log, nil)), Slots: &jobs.Slots{},
-		Open: local.Opener{Zone: time.UTC, Receiver: receiver}.Open,
+		Open: local.Opener{Zone: time.UTC, Receiver: receiver}.Open, At: local.Opener{Zone: time.UTC, Receiver: receiver}.At,
 	}
 }
 

@@ -34,6 +34,7 @@ anew; if it holds mistakes, the old one stays in force.`,
 			log, slots := a.logger(slog.LevelInfo, true), &jobs.Slots{}
 			d := &daemon.Daemon{ConfigPath: path, Load: a.load, Log: log, Version: version()}
 			d.Runner = func(cfg *config.Config) daemon.Runner { return a.runner(cfg, log, slots, d.Progress) }
+			d.Tasks = a.tasks(d, log, slots)
 			err = d.Run(c.Context())
 			if _, held := errors.AsType[*jobs.HeldError](err); held {
 				return &exitError{exitNotNow, err}

@@ -92,6 +92,8 @@ destination is absent, or the job is running already; nothing was harmed).`,
 	root.AddCommand(
 		a.daemonCommand(), a.runCommand(), a.backupCommand(), a.planCommand(), a.statusCommand(), a.listCommand(),
 		a.historyCommand(), a.checkCommand(), a.pruneCommand(), a.dumpCommand(), a.diffCommand(),
+		a.pinCommand(), a.unpinCommand(),
+		a.findCommand(), a.logCommand(), a.restoreCommand(), a.verifyCommand(),
 		completionCommand(), a.versionCommand(),
 	)
 	return root
@@ -170,10 +172,8 @@ func (a *app) runner(cfg *config.Config, log *slog.Logger, slots *jobs.Slots, pr
 	if cfg.Receiver == config.ReceiverNative {
 		receiver = local.Native{Checkpoint: cfg.Checkpoint}
 	}
-	return &jobs.Runner{
-		Config: cfg, Log: log, Slots: slots, Progress: progress,
-		Open: local.Opener{Zone: cfg.Timezone, Receiver: receiver}.Open,
-	}
+	directories := local.Opener{Zone: cfg.Timezone, Receiver: receiver}
+	return &jobs.Runner{Config: cfg, Log: log, Slots: slots, Progress: progress, Open: directories.Open, At: directories.At}
 }
 
 // logger logs for a person or the journal; times says whether lines of text carry the time.

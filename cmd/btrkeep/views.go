@@ -82,7 +82,7 @@ func writeListing(w io.Writer, l jobs.Listing, zone *time.Location) {
 		if len(s.CommonWith) > 0 {
 			marks = append(marks, "common with "+strings.Join(s.CommonWith, ", "))
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\n", s.Name, formatTime(s.Created, zone), strings.Join(append(marks, flags(s.Pinned, s.Own)...), ", "))
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", s.Name, formatTime(s.Created, zone), strings.Join(append(marks, flags(s.PinReason, s.Own)...), ", "))
 	}
 	for _, d := range l.Destinations {
 		fmt.Fprintf(w, "  %s: %s", d.Name, d.URL)
@@ -98,7 +98,7 @@ func writeListing(w io.Writer, l jobs.Listing, zone *time.Location) {
 			case !b.Complete:
 				mark = "not a backup"
 			}
-			fmt.Fprintf(w, "    %s\t%s\t%s\n", b.Name, formatTime(b.Created, zone), strings.Join(append([]string{mark}, flags(b.Pinned, b.Own)...), ", "))
+			fmt.Fprintf(w, "    %s\t%s\t%s\n", b.Name, formatTime(b.Created, zone), strings.Join(append([]string{mark}, flags(b.PinReason, b.Own)...), ", "))
 		}
 		for _, u := range d.Unfinished {
 			fmt.Fprintf(w, "    %s\t\tinterrupted, goes on after %s\n", u.Snapshot, formatBytes(u.Bytes))
@@ -106,10 +106,10 @@ func writeListing(w io.Writer, l jobs.Listing, zone *time.Location) {
 	}
 }
 
-func flags(pinned, own bool) []string {
+func flags(pinned string, own bool) []string {
 	var f []string
-	if pinned {
-		f = append(f, "pinned")
+	if pinned != "" {
+		f = append(f, jobs.PinText(pinned))
 	}
 	if !own {
 		f = append(f, "not made by btrkeep")
@@ -215,7 +215,7 @@ func (a *app) status(ctx context.Context, cfg *config.Config, list []config.Job)
 	} else if err := a.table(func(w io.Writer) {
 		fmt.Fprintln(w, "JOB\tDESTINATION\tSTATE\tNEWEST BACKUP\tAGE\tLAST RESULT\tNEXT RUN\tBACKLOG\tFREE")
 		for _, s := range all {
-			writeStatus(w, s, cfg.Timezone)
+			writeStatus(w, s, now, cfg.Timezone)
 		}
 	}); err != nil {
 		return err
@@ -247,7 +247,7 @@ func (a *app) askDaemon(ctx context.Context, cfg *config.Config, all []jobs.Stat
 	for i := range all {
 		for _, p := range status.Running {
 			if p.Job == all[i].Job {
-				all[i].State, all[i].Step = "running", progressText(p, time.Now())
+				all[i].State, all[i].Step = doing(p, all[i])
 			}
 		}
 		if next, ok := status.Next[all[i].Job]; ok {
@@ -260,7 +260,7 @@ func (a *app) askDaemon(ctx context.Context, cfg *config.Config, all []jobs.Stat
 	return true
 }
 
-func writeStatus(w io.Writer, s jobs.Status, zone *time.Location) {
+func writeStatus(w io.Writer, s jobs.Status, now time.Time, zone *time.Location) {
 	job := s.Job
 	for _, d := range s.Destinations {
 		state := d.State
@@ -279,6 +279,9 @@ func writeStatus(w io.Writer, s jobs.Status, zone *time.Location) {
 			next = s.NextRun.In(zone).Format("Jan 02 15:04")
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", job, d.Name, state, orDash(d.Newest), age, orDash(d.LastResult), next, d.Backlog, free)
+		if text := proofText(d, now); text != "" {
+			fmt.Fprintf(w, aside+"%6s%s\n", "", text)
+		}
 		job = ""
 	}
 }

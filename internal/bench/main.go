@@ -1,4 +1,4 @@
-// Command bench measures btrkeep side by side with btrbk, with a bare btrfs send | btrfs receive and with each half of that, on the same loop disks in one run.
+// Command bench measures btrkeep side by side with btrbk, with a bare btrfs send | btrfs receive, with each half of that, and with rsync, on the same loop disks in one run.
 //
 //	go run ./internal/bench [-short] [-runs N] [-only REGEXP] [-memory] [-json FILE] [-btrkeep FILE]
 //
@@ -26,7 +26,7 @@ func main() {
 	o := options{log: os.Stderr}
 	flag.BoolVar(&o.short, "short", false, "a small version of everything, once, to see that it works")
 	flag.IntVar(&o.runs, "runs", 5, "measured runs of each")
-	flag.Func("only", "measure only the rows whose section and title, as in \"receive: 4 files\", match this `REGEXP`: sections are no change, transfer, receive, send, two receives", func(s string) (err error) {
+	flag.Func("only", "measure only the rows whose section and title, as in \"receive: 4 files\", match this `REGEXP`: sections are no change, transfer, receive, send, two receives, verify", func(s string) (err error) {
 		o.only, err = regexp.Compile(s)
 		return err
 	})
@@ -88,6 +88,9 @@ func measure(t testing.TB, o options) *report {
 	for _, w := range b.workloads() {
 		b.together(w)
 	}
+	for _, w := range b.verifyWorkloads() {
+		b.verify(w)
+	}
 	b.report.LoadLast = load()
 	return &b.report
 }
@@ -102,12 +105,12 @@ func (b *bench) wants(section, title string) bool {
 	return wanted
 }
 
-// programs installs btrbk and what else is missing, and builds btrkeep, as `make build` does.
+// programs installs btrbk, rsync and what else is missing, and builds btrkeep, as `make build` does.
 func (b *bench) programs() {
 	// Cron and some users have a $PATH without these.
 	must(b.t, os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin"))
 	root := moduleRoot(b.t)
-	install := exec.Command(filepath.Join(root, "tools/install-deps.sh"), "mkfs.btrfs=btrfs-progs", "bash=bash", "strace=strace", "btrbk=btrbk")
+	install := exec.Command(filepath.Join(root, "tools/install-deps.sh"), "mkfs.btrfs=btrfs-progs", "bash=bash", "strace=strace", "btrbk=btrbk", "rsync=rsync")
 	install.Stdout, install.Stderr = b.log, b.log
 	must(b.t, install.Run())
 	if b.btrkeep != "" {

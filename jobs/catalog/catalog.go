@@ -3,6 +3,9 @@
 // It lies in that directory, so that it moves with the disk, and it is what tells btrkeep's own snapshots and backups from those of
 // other tools and people: only what is in the catalog by UUID is ever deleted. If it is lost, nothing is deleted
 // any more and nothing else changes.
+//
+// A pin is in the entry: so it is kept by UUID, survives that the job is renamed, and is honoured wherever the disk is attached. An extended attribute of the
+// subvolume would have to be set before that turns read-only and could not change later, and read-only is never flipped.
 package catalog
 
 import (
@@ -33,10 +36,10 @@ type Entry struct {
 	Name     string     `json:"name"`               // when it was made: for people only
 	Taken    time.Time  `json:"taken"`              // when the snapshot was taken at the source
 	Ctransid uint64     `json:"ctransid,omitempty"` // once everything was on the disk: a later one means that somebody has written into it
-	Pinned   string     `json:"pinned,omitempty"`   // the reason
+	Pinned   string     `json:"pinned,omitempty"`   // why it is never pruned; empty: it is not pinned
 	Adhoc    bool       `json:"adhoc,omitempty"`    // a snapshot that `btrkeep backup` made
 	Source   string     `json:"source,omitempty"`   // of a backup: machine and path of the source
-	Volume   btrfs.UUID `json:"volume,omitzero"`    // of a backup: the source subvolume
+	Volume   btrfs.UUID `json:"volume,omitzero"`    // of a backup, or of a snapshot that came with a restoration: the source subvolume
 
 	Checkpoint *sendstream.Checkpoint `json:"checkpoint,omitempty"` // of a half-received backup: how far it is
 }
@@ -111,6 +114,39 @@ func Replace(dir string, old btrfs.UUID, e Entry) error {
 	}
 	delete(c, old)
 	c[e.UUID] = e
+	return c.write(dir)
+}
+
+// Pin sets why a subvolume is never pruned; an empty reason takes the pin away. It is false for one that has no entry and so is never deleted anyway, and for a
+// checkpoint: neither is written, since an entry would make the subvolume btrkeep's own. After a power cut there is the old catalog or the new one. The caller holds the lock of the
+// directory.
+func Pin(dir string, id btrfs.UUID, reason string) (bool, error) {
+	c, err := Read(dir)
+	if err != nil {
+		return false, err
+	}
+	e, known := c[id]
+	if !known || e.Checkpoint != nil {
+		return false, nil
+	}
+	if e.Pinned == reason {
+		return true, nil
+	}
+	e.Pinned = reason
+	c[id] = e
+	return true, c.write(dir)
+}
+
+// SetVolume notes with all snapshots of a directory of which subvolume they are now: one that was restored descends from only one of them. The caller holds the lock of the directory.
+func SetVolume(dir string, volume btrfs.UUID) error {
+	c, err := Read(dir)
+	if err != nil {
+		return err
+	}
+	for id, e := range c {
+		e.Volume = volume
+		c[id] = e
+	}
 	return c.write(dir)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 )
 
 func TestCatalog(t *testing.T) {
@@ -48,6 +49,61 @@ func TestCatalog(t *testing.T) {
 	delete(want, btrfs.UUID{2})
 	if got, err = Read(dir); err != nil || !cmp.Equal(want, got) {
 		t.Errorf("%v %v", err, cmp.Diff(want, got))
+	}
+}
+
+// A pin is set in the entry that there is, and stays with it whatever else is written.
+func TestPin(t *testing.T) {
+	dir := t.TempDir()
+	if known, err := Pin(dir, btrfs.UUID{1}, "reason"); known || err != nil {
+		t.Errorf("in a missing catalog: %v %v", known, err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, File)); err == nil {
+		t.Error("it is not missing any more")
+	}
+	one := Entry{UUID: btrfs.UUID{1}, Name: "one", Ctransid: 7, Source: "machine:/home", Volume: btrfs.UUID{9}}
+	half := Entry{UUID: btrfs.UUID{2}, Name: "half", Checkpoint: &sendstream.Checkpoint{}}
+	if err := Add(dir, one, half); err != nil {
+		t.Fatal(err)
+	}
+	content := func() string {
+		b, err := os.ReadFile(filepath.Join(dir, File))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	before := content()
+	for _, id := range []btrfs.UUID{{2}, {3}} {
+		if known, err := Pin(dir, id, "reason"); known || err != nil {
+			t.Errorf("%v: %v %v", id, known, err)
+		}
+	}
+	if content() != before {
+		t.Errorf("written: %s", content())
+	}
+	const reason = `before the "upgrade" – 1 < 2`
+	for range 2 {
+		if known, err := Pin(dir, one.UUID, reason); !known || err != nil {
+			t.Fatalf("%v %v", known, err)
+		}
+	}
+	one.Pinned = reason
+	next := Entry{UUID: btrfs.UUID{4}, Name: "next", Checkpoint: half.Checkpoint}
+	if err := Replace(dir, half.UUID, next); err != nil {
+		t.Fatal(err)
+	}
+	if err := Forget(dir, func(id btrfs.UUID) bool { return id == next.UUID }); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Read(dir); err != nil || !cmp.Equal(c, Catalog{one.UUID: one}) {
+		t.Errorf("%v %v", err, cmp.Diff(Catalog{one.UUID: one}, c))
+	}
+	if known, err := Pin(dir, one.UUID, ""); !known || err != nil {
+		t.Fatalf("%v %v", known, err)
+	}
+	if c, err := Read(dir); err != nil || c[one.UUID].Pinned != "" {
+		t.Errorf("unpinned: %v %+v", err, c)
 	}
 }
 

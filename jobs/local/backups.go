@@ -63,7 +63,7 @@ func (d *Dir) List(context.Context) (jobs.Contents, error) {
 // mine reports whether an entry is of this source. Two sources that share a directory, from two machines or two configurations, must not prune each other's backups.
 // A source that was moved, restored or rolled back is still known by one of the two.
 func (d *Dir) mine(e catalog.Entry) bool {
-	return e.Source == "" || e.Source == d.origin || e.Volume == d.volume
+	return e.Source == "" || e.Source == d.origin || e.Volume == d.volume && !d.volume.IsZero()
 }
 
 // leftover is s as what an interrupted transfer left, with its checkpoint if it is as that was saved. Those of other sources are not mine.
@@ -85,7 +85,9 @@ func (d *Dir) backup(s btrfs.Subvolume, cat catalog.Catalog) jobs.Backup {
 		Complete:  s.ReadOnly && !s.ReceivedUUID.IsZero(),
 		Own:       own,
 		Pinned:    e.Pinned != "",
+		PinReason: e.Pinned,
 		Altered:   e.Ctransid != 0 && e.Ctransid != s.Ctransid,
+		Origin:    e.Source,
 	}
 	if b.Taken = e.Taken; b.Taken.IsZero() {
 		var ok bool
@@ -100,7 +102,10 @@ func (d *Dir) backup(s btrfs.Subvolume, cat catalog.Catalog) jobs.Backup {
 func (d *Dir) Clean(_ context.Context, leftovers []jobs.Leftover) (removed []string, err error) {
 	ids := map[btrfs.UUID]bool{}
 	for _, s := range leftovers {
-		if e := btrfs.Delete(d.path, s.Name, s.UUID); e != nil {
+		if e := btrfs.Delete(d.path, s.Name, s.UUID); errors.Is(e, btrfs.ErrInUse) {
+			err = errors.Join(err, &jobs.InUseError{Name: s.Name})
+			continue
+		} else if e != nil {
 			err = errors.Join(err, fmt.Errorf("delete leftover: %w", e))
 			continue
 		}
@@ -121,7 +126,10 @@ func (d *Dir) Delete(ctx context.Context, backups []jobs.Backup) (gone []jobs.Ba
 			err = errors.Join(err, fmt.Errorf("delete %s: not made by this job", b.Path))
 			continue
 		}
-		if e := btrfs.Delete(d.path, b.Name, b.UUID); e != nil {
+		if e := btrfs.Delete(d.path, b.Name, b.UUID); errors.Is(e, btrfs.ErrInUse) {
+			err = errors.Join(err, &jobs.InUseError{Name: b.Name})
+			continue
+		} else if e != nil {
 			err = errors.Join(err, &jobs.HintError{Err: fmt.Errorf("prune %s: %w", b.Path, e), Hint: "what is mounted has to be unmounted, what holds other subvolumes emptied of them; until then it stays"})
 			continue
 		}

@@ -151,7 +151,7 @@ func TestProgressLog(t *testing.T) {
 		}
 		lines := strings.Split(strings.TrimSpace(b.log.String()[before:]), "\n")
 		b.pass(time.Hour)
-		if left := b.d.progress.of("home"); len(left) > 0 {
+		if left := b.d.progress.of(key{"home", config.TaskRun}); len(left) > 0 {
 			t.Errorf("left of a run that has ended: %+v", left)
 		}
 		b.stop()

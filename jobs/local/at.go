@@ -1,0 +1,37 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/jobs"
+)
+
+// At opens a directory of backups as it is: to restore from it when the source is gone or on the same file system, or the disk mounted read-only; or to have backups brought there to be restored.
+// It makes sure of the disk as [Opener.Open] does, but of nothing that concerns the source.
+func (o Opener) At(_ context.Context, job config.Job, d config.Destination) (jobs.Destination, error) {
+	path, existing, err := resolve(d.URL)
+	if err != nil {
+		return nil, err
+	}
+	if d.RequireMount != "" {
+		if ok, err := btrfs.IsMountPoint(d.RequireMount); err != nil {
+			return nil, err
+		} else if !ok {
+			return nil, fmt.Errorf("%w: nothing is mounted at %s", jobs.ErrAbsent, d.RequireMount)
+		}
+	}
+	fsys, err := btrfs.Stat(existing)
+	if errors.Is(err, btrfs.ErrNotBtrfs) {
+		return nil, &jobs.HintError{Err: fmt.Errorf("%w: %s is not on btrfs", jobs.ErrAbsent, existing), Hint: "is the disk mounted?"}
+	} else if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.URL, err)
+	}
+	return &Dir{
+		path: path, job: job, opener: o, origin: machine() + ":" + job.Source,
+		identity: jobs.Identity{FileSystem: fsys.ID, MountPoint: fsys.MountPoint, Free: fsys.Free, Total: fsys.Total, ReadOnly: fsys.ReadOnly},
+	}, nil
+}

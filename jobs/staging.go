@@ -1,0 +1,303 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/btrfs/sendstream"
+	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/jobs/catalog"
+)
+
+// stagingPrefix begins the names of directories into which backups are brought to be restored. The rest is the UUID that the backup has in streams: the same
+// restoration, run again, goes on where it was interrupted.
+const stagingPrefix = ".btrkeep-restore-"
+
+// staging is a hidden directory on the file system to which is restored, and for the transfer a destination like any other. A read-only subvolume cannot be moved out of it:
+// what is restored is a snapshot of it.
+type staging struct {
+	r    *restoring
+	v    version
+	dir  string // that the staging directory is in
+	path string
+
+	brought bool // it is needed, else all is on that file system already
+	dest    Destination
+	unlock  func()
+	ready   Backup
+}
+
+func (r *restoring) staging(dir string, v version) *staging {
+	return &staging{r: r, v: v, dir: dir, path: filepath.Join(dir, stagingPrefix+v.StreamUUID().String()), unlock: func() {}}
+}
+
+// made reports whether the subvolume at path was made of what is staged.
+func (s *staging) made(path string) bool {
+	staged, err := btrfs.Info(filepath.Join(s.path, s.v.Name))
+	if err != nil {
+		return false
+	}
+	made, err := btrfs.Info(path)
+	return err == nil && made.ParentUUID == staged.UUID
+}
+
+// bring gives the path of a read-only subvolume with the version's content on the file system of the staging directory: what is there already, or what it brings there. It must be
+// closed.
+func (s *staging) bring(ctx context.Context) (path string, err error) {
+	fsys, err := btrfs.FileSystemID(s.dir)
+	if err != nil {
+		return "", err
+	}
+	if at, err := btrfs.FileSystemID(s.v.path); err != nil {
+		return "", err
+	} else if at == fsys {
+		return s.v.path, nil
+	}
+	known := s.r.known(fsys)
+	for _, snap := range known {
+		if btrfs.SameContent(snap.Subvolume, s.v.Subvolume) {
+			return snap.Path, nil
+		}
+	}
+	s.brought = true
+	if s.r.o.DryRun {
+		return "", s.plan(ctx, known)
+	}
+	if err := s.open(ctx); err != nil {
+		return "", err
+	}
+	if err := s.transfer(ctx, known); err != nil {
+		err = errors.Join(err, s.tidy(ctx))
+		s.close()
+		return "", err
+	}
+	return filepath.Join(s.path, s.ready.Name), nil
+}
+
+// known are the snapshots on the file system that nobody has written into.
+func (r *restoring) known(fsys btrfs.UUID) []Snapshot {
+	if r.src == nil || r.src.fsys.ID != fsys {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(r.src.snapshots), func(n Snapshot) bool { return !n.Own || r.src.altered[n.UUID] })
+}
+
+func (s *staging) open(ctx context.Context) (err error) {
+	if s.dest, err = s.r.At(ctx, s.r.o.Job, config.Destination{Name: "restore", URL: s.path}); err != nil {
+		return err
+	}
+	s.unlock, err = s.dest.Lock(Holder{PID: os.Getpid(), Job: "restore " + s.v.Name, Since: s.r.o.Clock.Wall})
+	return err
+}
+
+func (s *staging) close() { s.unlock() }
+
+// sender sends the version as a run would send a snapshot: its siblings serve as parents if the file system has them too.
+func (s *staging) sender(known []Snapshot) (snd *sender, snap Snapshot, there []Backup) {
+	snap = Snapshot{Subvolume: s.v.Subvolume, Path: s.v.path, Taken: s.v.taken, Own: true}
+	src := &source{job: config.Job{Name: s.r.o.Job.Name}, snapshots: []Snapshot{snap}, all: []btrfs.Subvolume{snap.Subvolume}}
+	for _, b := range s.v.siblings {
+		if b.Own && b.Complete && !b.Altered && b.UUID != snap.UUID {
+			src.snapshots, src.all = append(src.snapshots, Snapshot{Subvolume: b.Subvolume, Path: b.Path, Taken: b.Taken, Own: true}), append(src.all, b.Subvolume)
+		}
+	}
+	src.family = newLineage(src.all, btrfs.Subvolume{})
+	for _, n := range known {
+		there = append(there, Backup{Subvolume: n.Subvolume, Path: n.Path, Taken: n.Taken, Complete: true, Own: true})
+	}
+	snd = &sender{
+		source: src, dest: s.dest, cfg: config.Destination{Name: "restore"}, slots: s.r.Slots, progress: s.r.report, warn: s.r.note,
+		saved: func(Snapshot, sendstream.Identity) {}, // the backup is held only while this lasts; what goes on finds it or starts over
+	}
+	return snd, snap, there
+}
+
+func (s *staging) transfer(ctx context.Context, known []Snapshot) error {
+	there, err := s.dest.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range there.Backups {
+		if b.Own && b.Complete && !b.Altered && btrfs.SameContent(b.Subvolume, s.v.Subvolume) {
+			s.ready = b
+			return nil
+		}
+	}
+	snd, snap, parents := s.sender(known)
+	from, useless := resumable([]Snapshot{snap}, there)
+	if _, err := s.dest.Clean(ctx, useless); err != nil {
+		return err
+	}
+	var goOn *Leftover
+	if l, ok := from[snap.StreamUUID()]; ok {
+		goOn = &l
+	}
+	tr, made := snd.transfer(ctx, snap, parents, goOn)
+	s.r.mine.Transfer = &tr
+	if made == nil {
+		return hintf(tr.Hint, "bring %s to %s: %s", s.v.path, s.dir, tr.Error)
+	}
+	s.ready = *made
+	return nil
+}
+
+// plan tells what would be transferred.
+func (s *staging) plan(ctx context.Context, known []Snapshot) error {
+	snd, snap, parents := s.sender(known)
+	b := snd.source.bases(snap.Subvolume, snd.source.all, parents)[0]
+	estimates, cancel := context.WithTimeout(ctx, estimateTime)
+	defer cancel()
+	s.r.mine.Transfer = &Transfer{
+		Destination: snd.cfg.Name, Snapshot: snap.Name, Parent: b.parentName(), Bytes: estimate(ctx, estimates, snap, b, btrfs.StreamVersion()),
+	}
+	return nil
+}
+
+// clear removes all of it, when what was restored is at its place.
+func (s *staging) clear(ctx context.Context) error {
+	if !s.brought {
+		return nil
+	}
+	gone, err := s.dest.Delete(ctx, []Backup{s.ready})
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	return s.tidy(ctx)
+}
+
+// sweep removes what a restoration has left that was interrupted while it removed all this itself.
+func (s *staging) sweep(ctx context.Context) error {
+	if _, err := os.Lstat(s.path); err != nil || s.r.o.DryRun {
+		return nil
+	}
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	defer s.close()
+	return s.tidy(ctx)
+}
+
+// tidy removes the directory if there is nothing in it to go on from.
+func (s *staging) tidy(ctx context.Context) error {
+	if s.dest == nil || ctx.Err() != nil {
+		return nil
+	}
+	if there, err := s.dest.List(ctx); err != nil || len(there.Backups)+len(there.Leftovers) > 0 {
+		return err
+	}
+	names, err := os.ReadDir(s.path)
+	if err != nil {
+		return err
+	}
+	for _, n := range names { // its catalog and its lock; whoever waits for that finds the directory gone, and makes another one
+		if n.Type().IsRegular() {
+			err = errors.Join(err, os.Remove(filepath.Join(s.path, n.Name())))
+		}
+	}
+	return errors.Join(err, os.Remove(s.path))
+}
+
+// keepCommon puts a snapshot with the content that was restored into the snapshot directory of the new subvolume: the next run of its job sends only what has changed since.
+func (r *restoring) keepCommon(from, to string, v version) error {
+	dir := filepath.Join(to, config.DefaultSnapshotDir)
+	if job := r.o.Job; job.Name != "" && job.SnapshotDir != filepath.Join(job.Source, config.DefaultSnapshotDir) {
+		dir = job.SnapshotDir
+	} else if isOwnTwin(dir, v.Subvolume) { // by a restoration that was interrupted later on
+		r.mine.Common = filepath.Join(dir, v.Name)
+		return nil
+	} else if err := prepareSnapshotDir(dir); err != nil {
+		return err
+	}
+	volume, err := btrfs.Info(to)
+	if err != nil {
+		return err
+	}
+	n := Snapshot{Subvolume: v.Subvolume, Path: from, Taken: v.taken}
+	if err := moveSnapshots([]Snapshot{n}, catalog.Catalog{}, dir, volume.UUID, r.o.Clock.Wall); err != nil {
+		return err
+	}
+	r.mine.Common = filepath.Join(dir, v.Name)
+	return btrfs.Commit(dir)
+}
+
+// isOwnTwin reports whether dir has, by its catalog, a snapshot with the content of s under its name.
+func isOwnTwin(dir string, s btrfs.Subvolume) bool {
+	there, err := btrfs.Info(filepath.Join(dir, s.Name))
+	if err != nil || !btrfs.SameContent(there, s) {
+		return false
+	}
+	cat, err := catalog.Read(dir)
+	return err == nil && !cat[there.UUID].UUID.IsZero()
+}
+
+// prepareSnapshotDir makes what came with the content a snapshot directory: without the account of another one, and without the empty directories that stand for the snapshots that
+// were there.
+func prepareSnapshotDir(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	st, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if !st.IsDir() { // whoever owns the source may have put anything there
+		return fmt.Errorf("%s is not a directory", dir)
+	}
+	if err := errors.Join(os.Lchown(dir, 0, 0), os.Chmod(dir, 0o700)); err != nil {
+		return err
+	}
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		path := filepath.Join(dir, n.Name())
+		if n.Name() == catalog.File {
+			err = errors.Join(err, os.Remove(path))
+		} else if _, notSubvolume := btrfs.Info(path); n.IsDir() && notSubvolume != nil {
+			_ = os.Remove(path) // one that is not empty is somebody's
+		}
+	}
+	return err
+}
+
+// moveSnapshots makes twins of snapshots in dir, the snapshot directory of volume, with the entries that they have in their catalog. Those that are there already it leaves.
+func moveSnapshots(snapshots []Snapshot, cat catalog.Catalog, dir string, volume btrfs.UUID, now time.Time) error {
+	type twin struct{ hidden, name string }
+	var twins []twin
+	var entries []catalog.Entry
+	for i, n := range snapshots {
+		if there, err := btrfs.Info(filepath.Join(dir, n.Name)); err == nil && btrfs.SameContent(there, n.Subvolume) {
+			continue
+		}
+		hidden := fmt.Sprintf("%s%d-%d-%d", hiddenSnapshot, os.Getpid(), now.UnixNano(), i)
+		made, err := btrfs.Twin(n.Path, dir, hidden)
+		if err != nil {
+			return err
+		}
+		e, known := cat[n.UUID]
+		if !known {
+			e = catalog.Entry{Name: n.Name, Taken: n.Taken}
+		}
+		e.UUID, e.Ctransid, e.Volume = made.UUID, made.Ctransid, volume
+		entries, twins = append(entries, e), append(twins, twin{hidden, n.Name})
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	if err := catalog.Add(dir, entries...); err != nil {
+		return err
+	}
+	for _, t := range twins {
+		if err := btrfs.Rename(dir, t.hidden, t.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,262 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/jobs/catalog"
+)
+
+// swapPrefix begins the name that the restored subvolume has beside the source, and after the exchange the source itself. The rest is the UUID of the source: whatever
+// interrupts a restoration in place, it is certain which of the two has that name.
+const swapPrefix = ".btrkeep-swap-"
+
+// beforeInfix is what follows the source's name in that of the subvolume that it was before it was restored.
+const beforeInfix = ".before-restore-"
+
+// swap is a restoration in place.
+type swap struct {
+	*restoring
+	v     version
+	place *btrfs.Place
+	below string // the snapshot directory's path in the source; "" if it is not in there
+}
+
+// inPlace replaces the source by the version: made beside it under a hidden name, given the snapshots of the old one, and then, at once, the old one's name.
+func (r *restoring) inPlace(ctx context.Context, v version) error {
+	if r.src == nil {
+		return hintf("restore to a new path: `btrkeep restore JOB --to PATH`", "there is no source in whose place to restore")
+	}
+	unlock, err := r.lock(r.o.Job, Holder{PID: os.Getpid(), Job: r.o.Job.Name, Since: r.o.Clock.Wall})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if r.src, err = openSource(r.o.Job, r.Config.Timezone); err != nil {
+		return err
+	}
+	s := &swap{restoring: r, v: v}
+	s.mine.To = r.o.Job.Source
+	if s.place, err = btrfs.FindPlace(r.o.Job.Source); errors.Is(err, btrfs.ErrTopLevel) {
+		return hintf("restore to a new path with --to, and mount that instead", "%s cannot be replaced: %w", r.o.Job.Source, err)
+	} else if err != nil {
+		return err
+	}
+	defer s.place.Close()
+	if r.src.dir.SubvolumeID == r.src.volume.ID || r.src.dir == (btrfs.Dir{}) && r.src.defaultDir() {
+		if s.below, err = filepath.Rel(r.o.Job.Source, r.o.Job.SnapshotDir); err != nil {
+			return err
+		}
+	}
+	if done, err := s.recover(ctx); done || err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+func (s *swap) run(ctx context.Context) error {
+	if !s.o.DryRun {
+		if err := s.src.makeDir(); err != nil {
+			return err
+		}
+	}
+	stage := s.staging(s.o.Job.SnapshotDir, s.v)
+	if s.src.dir == (btrfs.Dir{}) {
+		stage.dir = s.o.Job.Source // only to be looked at
+	}
+	from, err := stage.bring(ctx)
+	if err != nil || s.o.DryRun {
+		return err
+	}
+	defer stage.close()
+	hidden := swapPrefix + s.src.volume.UUID.String()
+	if err := btrfs.Snapshot(from, s.place.Dir, hidden, false); err != nil {
+		return err
+	}
+	if err := s.furnish(from, filepath.Join(s.place.Dir, hidden), stage.brought); err != nil {
+		return err
+	}
+	if err := stage.clear(ctx); err != nil {
+		return err
+	}
+	s.release() // from here on the twin counts
+	if err := btrfs.Commit(s.place.Dir); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if err := btrfs.Exchange(s.place.Dir, s.place.Name, hidden); err != nil {
+		return err
+	}
+	return s.finish(ctx, hidden)
+}
+
+// furnish gives the new subvolume the snapshots of the old one, and the one it is made of.
+func (s *swap) furnish(from, volume string, brought bool) error {
+	info, err := btrfs.Info(volume)
+	if err != nil {
+		return err
+	}
+	if s.below == "" {
+		if err := catalog.SetVolume(s.o.Job.SnapshotDir, info.UUID); err != nil || !brought {
+			return err
+		}
+		return s.keepCommon(from, volume, s.v)
+	}
+	dir := filepath.Join(volume, s.below)
+	if err := prepareSnapshotDir(dir); err != nil {
+		return err
+	}
+	cat, err := catalog.Read(s.o.Job.SnapshotDir)
+	if err != nil {
+		return err
+	}
+	own := slices.DeleteFunc(slices.Clone(s.src.snapshots), func(n Snapshot) bool { return !n.Own || s.src.altered[n.UUID] })
+	if brought {
+		own = append(own, Snapshot{Subvolume: s.v.Subvolume, Path: from, Taken: s.v.taken})
+		s.mine.Common = filepath.Join(s.o.Job.SnapshotDir, s.v.Name)
+	}
+	return moveSnapshots(own, cat, dir, info.UUID, s.o.Clock.Wall)
+}
+
+// finish takes from the old subvolume, which has the hidden name by now, the snapshots that the new one has as well, and gives it its final name: last, since it is
+// by the hidden one that the next restoration finds what an interrupted one has not done.
+func (s *swap) finish(ctx context.Context, hidden string) (err error) {
+	if s.below != "" && !s.place.Mounted { // a source that is still the old one must keep its snapshots until it is mounted anew
+		err = s.dropMoved(ctx, filepath.Join(s.place.Dir, hidden, s.below), filepath.Join(s.place.Dir, s.place.Name, s.below))
+	}
+	return errors.Join(err, s.nameBefore(hidden))
+}
+
+func (s *swap) nameBefore(hidden string) error {
+	base := s.place.Name + beforeInfix + s.o.Clock.Wall.UTC().Format("20060102T150405Z")
+	before := base
+	for i := 2; ; i++ {
+		err := btrfs.Rename(s.place.Dir, hidden, before)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, os.ErrExist) || i > 1000 {
+			return fmt.Errorf("the source is restored; what it was is called %s: %w", hidden, err)
+		}
+		before = fmt.Sprintf("%s-%d", base, i)
+	}
+	if err := btrfs.Commit(s.place.Dir); err != nil {
+		return err
+	}
+	s.mine.Before = filepath.Join(s.place.Shown, before)
+	s.explain()
+	return nil
+}
+
+// explain says what is to be done now.
+func (s *swap) explain() {
+	source := s.o.Job.Source
+	if s.place.Mounted {
+		s.note("%s is mounted and shows what it was until it is mounted anew: umount %s && mount %s, or restart the machine; where /etc/fstab or the boot loader names it by subvolid=, name it by subvol= instead",
+			source, source, source)
+		s.note("what it was is now %s, counted from the top level of the file system; mount that with subvolid=5 to delete it when nobody misses anything", s.mine.Before)
+	} else {
+		s.note("programs that have files in %s open still work on what it was: restart them", source)
+		s.note("what it was is kept as %s; when nobody misses anything: btrfs subvolume delete %s", s.mine.Before, s.mine.Before)
+	}
+	if len(s.src.nested) > 0 {
+		s.note("subvolumes that were inside the source are not in its snapshots and now lie in %s: %s", s.mine.Before, quoted(s.src.nested))
+	}
+}
+
+// dropMoved deletes from the old snapshot directory what has a twin in the new one.
+func (s *swap) dropMoved(ctx context.Context, older, newer string) error {
+	cat, err := catalog.Read(older)
+	if err != nil {
+		return err
+	}
+	gone := map[btrfs.UUID]bool{}
+	names, err := os.ReadDir(older)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		old, infoErr := btrfs.Info(filepath.Join(older, n.Name()))
+		if infoErr != nil || cat[old.UUID].UUID.IsZero() || !isOwnTwin(newer, old) {
+			continue
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		if e := btrfs.Delete(older, n.Name(), old.UUID); errors.Is(e, btrfs.ErrInUse) {
+			s.note("%s is being read: it stays in %s", n.Name(), older)
+		} else if e != nil {
+			err = errors.Join(err, e)
+		} else {
+			gone[old.UUID] = true
+		}
+	}
+	return errors.Join(err, catalog.Forget(older, func(id btrfs.UUID) bool { return gone[id] }), btrfs.Commit(older))
+}
+
+// recover looks for what an interrupted restoration has left beside the source: a new subvolume that never took its place is deleted, an old one that has lost it gets its final name. done
+// means that what was asked for is in place already.
+func (s *swap) recover(ctx context.Context) (done bool, err error) {
+	names, err := os.ReadDir(s.place.Dir)
+	if err != nil {
+		return false, err
+	}
+	for _, n := range names {
+		id, ours := strings.CutPrefix(n.Name(), swapPrefix)
+		if !ours {
+			continue
+		}
+		left, err := btrfs.Info(filepath.Join(s.place.Dir, n.Name()))
+		if err != nil {
+			continue // not a subvolume: not ours
+		}
+		switch {
+		case id == left.UUID.String() && left.UUID != s.src.volume.UUID: // the exchange has happened
+			if s.o.DryRun {
+				s.note("an interrupted restoration would be finished: %s", n.Name())
+				continue
+			}
+			done = done || s.isRestored()
+			if err := s.finish(ctx, n.Name()); err != nil {
+				return done, err
+			}
+		case id == s.src.volume.UUID.String() && !s.o.DryRun: // it has not
+			if err := s.discard(n.Name(), left); err != nil {
+				return false, err
+			}
+		}
+	}
+	return done, nil
+}
+
+// isRestored reports whether the source is made of the version.
+func (s *swap) isRestored() bool {
+	return s.src.volume.ParentUUID == s.v.UUID || slices.ContainsFunc(s.src.snapshots, func(n Snapshot) bool {
+		return btrfs.SameContent(n.Subvolume, s.v.Subvolume) && (n.UUID == s.src.volume.ParentUUID || n.ParentUUID == s.src.volume.ParentUUID)
+	})
+}
+
+// discard deletes a new subvolume that never took its place, with the snapshots that it was given.
+func (s *swap) discard(name string, left btrfs.Subvolume) error {
+	dir := filepath.Join(s.place.Dir, name, s.below)
+	for _, v := range s.src.all {
+		if v.ParentID != left.ID || s.below == "" {
+			continue
+		}
+		if err := btrfs.Delete(dir, v.Name, v.UUID); err != nil {
+			return fmt.Errorf("clean up after an interrupted restoration: %w", err)
+		}
+	}
+	if err := btrfs.Delete(s.place.Dir, name, left.UUID); err != nil {
+		return fmt.Errorf("clean up after an interrupted restoration: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,347 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/jobs/catalog"
+)
+
+// ResultIncomplete is the result of a verify that was cut, or for which a destination was not there.
+const ResultIncomplete = "incomplete"
+
+// VerifyOptions say how much of the backups is verified. The zero value, with a clock: how they stand, names and metadata.
+type VerifyOptions struct {
+	Clock       Clock
+	Destination string        // name; empty: all
+	Deep        bool          // the data of all files, too
+	Sample      float64       // or of this share of them, above 0 and up to 1: another one each time, until all had their turn
+	MaxTime     time.Duration // for all destinations together; 0: none. The next verify goes on where this one was cut
+}
+
+// parts is the number of parts of which one is read; 0: none.
+func (o VerifyOptions) parts() uint64 {
+	switch {
+	case o.Deep:
+		return 1
+	case o.Sample > 0:
+		return uint64(max(1, 1/o.Sample+0.5))
+	}
+	return 0
+}
+
+// VerifyReport is the account of one verify: an element of `verify --json`. Fields are only ever added.
+type VerifyReport struct {
+	Job          string                `json:"job"`
+	Started      time.Time             `json:"started"`
+	Ended        time.Time             `json:"ended"`
+	Result       string                `json:"result"` // ok, failed, incomplete, skipped
+	Destinations []VerifiedDestination `json:"destinations"`
+	Warnings     []string              `json:"warnings,omitempty"`
+	Error        string                `json:"error"`
+	Hint         string                `json:"hint,omitempty"`
+}
+
+// VerifiedDestination is what a verify showed of one destination.
+type VerifiedDestination struct {
+	Name          string          `json:"name"`
+	URL           string          `json:"url"`
+	Result        string          `json:"result"`          // ok, failed, incomplete, absent
+	Begun         time.Time       `json:"begun,omitzero"`  // when the pass over the contents began that this verify went on with, or began
+	Backups       int             `json:"backups"`         // that were looked at
+	Compared      []string        `json:"compared"`        // backups whose contents this verify has come to the end of
+	StructureOnly []string        `json:"structure_only"`  // backups for whose contents there is nothing to compare them with
+	Remaining     int             `json:"remaining"`       // backups whose contents are still to be compared
+	Entries       int64           `json:"entries"`         // names that were compared
+	Files         int64           `json:"files"`           // whose data was read
+	Bytes         int64           `json:"bytes"`           // of data that were read
+	Findings      []VerifyFinding `json:"findings"`        // of this verify, and of those of the same pass before
+	Cut           *VerifyPlace    `json:"cut,omitempty"`   // where the next one goes on
+	Part          uint64          `json:"part,omitempty"`  // which part of the data was read, counted from 1
+	Parts         uint64          `json:"parts,omitempty"` // of so many; 0: none
+	Error         string          `json:"error"`           // why it could not be verified
+	Hint          string          `json:"hint,omitempty"`  //
+	sound         []string        // backups whose contents were read whole, and are right
+}
+
+// VerifyFinding is one thing that is wrong.
+type VerifyFinding struct {
+	Destination string `json:"destination"`
+	Backup      string `json:"backup"`
+	Path        string `json:"path"` // in the backup; empty: the backup itself
+	PathBase64  string `json:"path_base64,omitempty"`
+	What        string `json:"what"`
+}
+
+// VerifyPlace is a place in the contents of a backup.
+type VerifyPlace struct {
+	Backup string `json:"backup"`
+	Path   string `json:"path"`
+}
+
+// Verify holds the job's backups against what is known of them: how they stand, and what is in them. Nothing is changed, and no lock is taken that a run needs: what is being read is
+// held, so that prune leaves it alone.
+func (r *Runner) Verify(ctx context.Context, job config.Job, o VerifyOptions) VerifyReport {
+	start := time.Now()
+	v := &verification{Runner: r, job: job, o: o, start: start}
+	v.report = VerifyReport{Job: job.Name, Started: o.Clock.Wall, Destinations: []VerifiedDestination{}}
+	err := v.locked(ctx)
+	rep := &v.report
+	if err == nil && ctx.Err() != nil {
+		err = fmt.Errorf("stopped: %w", context.Cause(ctx))
+	}
+	if err != nil {
+		rep.Error, rep.Hint = err.Error(), Hint(err)
+	}
+	rep.Ended = rep.Started.Add(time.Since(start))
+	rep.settle(err)
+	v.progress(Progress{Step: "done"})
+	return *rep
+}
+
+// verification is one verify under way.
+type verification struct {
+	*Runner
+	job    config.Job
+	o      VerifyOptions
+	start  time.Time
+	source *source // nil: it cannot be looked at
+	places []*verifiedPlace
+	state  VerifyState
+	report VerifyReport
+}
+
+func (v *verification) progress(p Progress) {
+	if v.Progress != nil {
+		p.Job = v.job.Name
+		v.Progress(p)
+	}
+}
+
+// verifiedPlace is one destination.
+type verifiedPlace struct {
+	cfg     config.Destination
+	dest    Destination // nil: it could not be opened
+	backups []Backup
+	hidden  []Leftover
+	catalog catalog.Catalog
+	err     error
+	out     VerifiedDestination
+}
+
+// locked takes the lock that keeps two verifies of a job apart, as they would write the same state.
+func (v *verification) locked(ctx context.Context) error {
+	if err := os.MkdirAll(v.Config.RuntimeDir, 0o700); err != nil {
+		return hintf("locks live there; set runtime_dir or BTRKEEP_RUNTIME_DIR to a directory that can be written", "runtime directory: %w", err)
+	}
+	name := strings.TrimSuffix(filepath.Base(statePath("", v.job.SnapshotDir)), ".json") + ".verify.lock"
+	unlock, err := Lock(filepath.Join(v.Config.RuntimeDir, name), Holder{PID: os.Getpid(), Job: v.job.Name, Since: v.o.Clock.Wall})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if v.state, err = LoadVerify(v.Config.StateDir, v.job); err != nil {
+		return err
+	}
+	if v.source, err = openSource(v.job, v.Config.Timezone); err != nil {
+		v.source = nil
+		v.report.Warnings = append(v.report.Warnings, fmt.Sprintf("nothing can be compared with the source's snapshots: %v", err))
+	}
+	defer v.close()
+	v.open(ctx)
+	return v.all(ctx)
+}
+
+// open opens all destinations: also those that are not to be verified may have a copy to compare others with.
+func (v *verification) open(ctx context.Context) {
+	state, _ := LoadState(v.Config.StateDir, v.job) // only where each was last
+	for _, d := range v.job.Destinations {
+		p := &verifiedPlace{cfg: d}
+		p.out = VerifiedDestination{Name: d.Name, URL: d.URL, Compared: []string{}, StructureOnly: []string{}, Findings: []VerifyFinding{}}
+		p.err = v.openPlace(ctx, p, state.Destinations[d.URL])
+		v.places = append(v.places, p)
+	}
+}
+
+func (v *verification) openPlace(ctx context.Context, p *verifiedPlace, last DestinationState) (err error) {
+	if v.source != nil {
+		p.dest, err = v.Open(ctx, v.job, p.cfg, Identity{FileSystem: last.FileSystem, MountPoint: last.MountPoint})
+	}
+	// To read it, a disk may well be mounted read-only.
+	if v.source == nil || errors.Is(err, syscall.EROFS) {
+		p.dest, err = v.At(ctx, v.job, p.cfg)
+	}
+	if err != nil {
+		p.dest = nil
+		return err
+	}
+	if p.cfg.Local() { // before the list: what is in both was there at one time
+		if p.catalog, err = catalog.Read(p.cfg.URL); err != nil {
+			return err
+		}
+	}
+	there, err := p.dest.List(ctx)
+	p.backups, p.hidden = there.Backups, there.Leftovers
+	return err
+}
+
+func (v *verification) close() {
+	for _, p := range v.places {
+		if p.dest != nil {
+			_ = p.dest.Close()
+		}
+	}
+}
+
+// all verifies one destination after the other; what is left of the time is shared by those that are to come.
+func (v *verification) all(ctx context.Context) error {
+	todo := slices.DeleteFunc(slices.Clone(v.places), func(p *verifiedPlace) bool { return v.o.Destination != "" && p.cfg.Name != v.o.Destination })
+	if len(todo) == 0 {
+		return fmt.Errorf("job %s has no destination %q", v.job.Name, v.o.Destination)
+	}
+	present := 0
+	for _, p := range todo {
+		if p.err == nil {
+			present++
+		}
+	}
+	var failed error
+	for _, p := range todo {
+		err := p.err
+		if err == nil {
+			p.out.Backups = len(p.backups)
+			v.structure(ctx, p)
+			err = v.contents(ctx, p, v.share(present))
+			present--
+		}
+		p.settle(err)
+		failed = errors.Join(failed, v.note(p))
+		v.report.Destinations = append(v.report.Destinations, p.out)
+	}
+	return failed
+}
+
+// share is the time for one of n destinations; 0: as long as it takes.
+func (v *verification) share(n int) time.Duration {
+	if v.o.MaxTime == 0 {
+		return 0
+	}
+	return max(1, (v.o.MaxTime-time.Since(v.start))/time.Duration(n))
+}
+
+// found notes something that is wrong.
+func (p *verifiedPlace) found(backup, path, format string, args ...any) {
+	p.out.Findings = append(p.out.Findings, p.finding(backup, path, fmt.Sprintf(format, args...)))
+}
+
+func (p *verifiedPlace) finding(backup, path, what string) VerifyFinding {
+	f := VerifyFinding{Destination: p.cfg.Name, Backup: backup, Path: path, What: what}
+	if !utf8.ValidString(path) {
+		f.PathBase64 = base64.StdEncoding.EncodeToString([]byte(path))
+	}
+	return f
+}
+
+// settle gives the destination its result.
+func (p *verifiedPlace) settle(err error) {
+	if err != nil {
+		p.out.Error, p.out.Hint = err.Error(), Hint(err)
+	}
+	switch {
+	case errors.Is(err, ErrAbsent):
+		p.out.Result = ResultAbsent
+	case err != nil, len(p.out.Findings) > 0:
+		p.out.Result = ResultFailed
+	case p.out.Cut != nil || p.out.Remaining > 0:
+		p.out.Result = ResultIncomplete
+	default:
+		p.out.Result = ResultOK
+	}
+	slices.SortStableFunc(p.out.Findings, func(a, b VerifyFinding) int {
+		return cmp.Or(strings.Compare(a.Backup, b.Backup), strings.Compare(a.Path, b.Path))
+	})
+}
+
+// settle gives the verify its result from those of its destinations.
+func (rep *VerifyReport) settle(err error) {
+	is := func(result string) func(VerifiedDestination) bool {
+		return func(d VerifiedDestination) bool { return d.Result == result }
+	}
+	var held *HeldError
+	switch {
+	case slices.ContainsFunc(rep.Destinations, is(ResultFailed)):
+		rep.Result = ResultFailed
+	case errors.As(err, &held):
+		rep.Result = ResultSkipped
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		rep.Result = ResultIncomplete
+	case err != nil:
+		rep.Result = ResultFailed
+	case !slices.ContainsFunc(rep.Destinations, func(d VerifiedDestination) bool { return d.Result != ResultAbsent }):
+		rep.Result = ResultSkipped
+	case slices.ContainsFunc(rep.Destinations, func(d VerifiedDestination) bool { return d.Result != ResultOK }):
+		rep.Result = ResultIncomplete
+	default:
+		rep.Result = ResultOK
+	}
+}
+
+// ExitStatus is what the command line makes of it: 0 nothing is wrong as far as it was looked at; 1 something is; 75 a destination is absent, or another verify is under way.
+func (rep VerifyReport) ExitStatus() int {
+	switch {
+	case rep.Result == ResultFailed, rep.Error != "" && rep.Result != ResultSkipped:
+		return 1
+	case rep.Result == ResultSkipped, slices.ContainsFunc(rep.Destinations, func(d VerifiedDestination) bool { return d.Result == ResultAbsent }):
+		return 75
+	}
+	return 0
+}
+
+// TaskResult is what the daemon makes of the verify of one destination.
+func (rep VerifyReport) TaskResult() TaskResult {
+	t := TaskResult{Result: ResultOK, Error: rep.Error, Hint: rep.Hint, Seconds: rep.Ended.Sub(rep.Started).Seconds()}
+	switch rep.Result {
+	case ResultFailed:
+		t.Result = ResultFailed
+	case ResultSkipped:
+		t.Result = ResultBusy
+	case ResultIncomplete:
+		if rep.Error != "" {
+			t.Result = ResultSkipped
+		}
+	}
+	for _, d := range rep.Destinations {
+		if d.Result == ResultAbsent {
+			t.Result = ResultAbsent
+		}
+		t.Error, t.Hint = cmp.Or(t.Error, d.Error), cmp.Or(t.Hint, d.Hint)
+		t.Problems += len(d.Findings)
+		t.Sound = append(t.Sound, d.sound...)
+		for _, f := range d.Findings {
+			t.Findings = append(t.Findings, f.String())
+			if !slices.Contains(t.Damaged, f.Backup) {
+				t.Damaged = append(t.Damaged, f.Backup)
+			}
+		}
+	}
+	return t
+}
+
+// String is the finding as a line of a log.
+func (f VerifyFinding) String() string {
+	if f.Path == "" {
+		return f.Backup + ": " + f.What
+	}
+	return fmt.Sprintf("%s: %q: %s", f.Backup, f.Path, f.What)
+}
