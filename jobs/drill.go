@@ -53,6 +53,8 @@ func (r *Runner) Drill(ctx context.Context, job config.Job, o DrillOptions) Dril
 	switch rep := &d.report; {
 	case errors.Is(err, ErrAbsent):
 		rep.Result, rep.Error, rep.Hint = ResultAbsent, err.Error(), Hint(err)
+	case errors.Is(err, errNoBackup):
+		rep.Result, rep.Error = ResultSkipped, err.Error()
 	case errors.As(err, &held):
 		rep.Result, rep.Error, rep.Hint = ResultBusy, err.Error(), Hint(err)
 	case err != nil:
@@ -77,6 +79,9 @@ func (r DrillReport) TaskResult() TaskResult {
 	return t
 }
 
+// errNoBackup means that there is nothing to prove yet.
+var errNoBackup = errors.New("there is no backup to restore yet")
+
 type drill struct {
 	*restoring
 	report DrillReport
@@ -94,7 +99,7 @@ func (d *drill) run(ctx context.Context, destination string) error {
 		return err
 	}
 	if d.src.dir == (btrfs.Dir{}) {
-		return errors.New("there is no snapshot yet, and so no backup")
+		return errNoBackup
 	}
 	v, err := d.newest(ctx, job.Destinations[i])
 	if err != nil {
@@ -131,7 +136,7 @@ func (d *drill) newest(ctx context.Context, c config.Destination) (version, erro
 	own := slices.DeleteFunc(there.Backups, func(b Backup) bool { return !b.Own })
 	b, ok := newest(own, d.o.Clock.Wall)
 	if !ok {
-		return version{}, fmt.Errorf("%s has no backup to restore", c.Name)
+		return version{}, fmt.Errorf("%s: %w", c.Name, errNoBackup)
 	}
 	return version{Subvolume: b.Subvolume, where: c.Name, path: b.Path, taken: b.Taken, own: true}, nil
 }
@@ -161,6 +166,9 @@ func (d *drill) restoreAndCompare(ctx context.Context, v version) error {
 			d.report.Findings = append(d.report.Findings, VerifyFinding{Destination: d.report.Destination, Backup: v.Name, Path: strings.ToValidUTF8(f.Path, "�"), What: f.What})
 		}
 	})
+	if err == nil && against == v.path {
+		err = d.compareFingerprint(ctx, v)
+	}
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}

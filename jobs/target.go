@@ -111,6 +111,7 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 		saved:    func(snap Snapshot, id sendstream.Identity) { r.begun(t, snap, id) },
 	}
 	failed := 0
+	parents := map[btrfs.UUID]Backup{}
 	for _, snap := range send {
 		var from *Leftover
 		if l, ok := t.from[snap.StreamUUID()]; ok {
@@ -122,6 +123,9 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 		r.rec.Transfers = append(r.rec.Transfers, tr)
 		r.mu.Unlock()
 		if made != nil {
+			if i := slices.IndexFunc(t.backups, func(b Backup) bool { return tr.Parent != "" && b.Name == tr.Parent }); i >= 0 {
+				parents[made.UUID] = t.backups[i]
+			}
 			t.backups = append(t.backups, *made)
 			delete(t.from, snap.StreamUUID())
 			delete(t.resume, snap.StreamUUID())
@@ -142,6 +146,7 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 	}
 	slices.SortStableFunc(t.backups, func(a, b Backup) int { return a.Taken.Compare(b.Taken) })
 	r.logTransfers(t, len(send))
+	r.fingerprints(ctx, t, parents)
 	return r.pruneDestination(ctx, t)
 }
 

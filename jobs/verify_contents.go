@@ -53,11 +53,13 @@ func (v *verification) contents(ctx context.Context, p *verifiedPlace, budget ti
 		if !first && limited.Err() != nil {
 			break
 		}
+		if !first { // whatever befalls this one, what is done is done
+			if err := v.state.save(v.Config.StateDir); err != nil {
+				return err
+			}
+		}
 		if err := n.compare(limited, b, references[b.UUID]); err != nil {
 			return fmt.Errorf("compare %s with %s: %w", b.Name, references[b.UUID], err)
-		}
-		if err := v.state.save(v.Config.StateDir); err != nil {
-			return err
 		}
 	}
 	n.tell()

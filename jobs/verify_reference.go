@@ -35,7 +35,7 @@ type compared struct {
 	path                  string // for people: where it was cut
 }
 
-// reference finds what the contents of a backup can be compared with: the snapshot, while it exists, else a copy at another destination.
+// reference finds what the contents of a backup can be compared with: the snapshot, while it exists, else a copy at another destination, else what was noted when it was made.
 func (v *verification) reference(p *verifiedPlace, b Backup) (reference, bool) {
 	twin, known := v.twin(p, b)
 	if v.source != nil {
@@ -55,7 +55,7 @@ func (v *verification) reference(p *verifiedPlace, b Backup) (reference, bool) {
 			}
 		}
 	}
-	return nil, false
+	return fingerprintOf(b)
 }
 
 // madeOfSame reports that two backups were made of one snapshot by the account of both catalogs.

@@ -103,6 +103,9 @@ func (a *app) verify(ctx context.Context, cfg *config.Config, list []config.Job,
 		}
 		r := runner.Verify(ctx, j, each)
 		line.clear()
+		if err := runner.NoteVerify(j, r); err != nil {
+			fmt.Fprintf(a.stderr, "btrkeep: warning: `btrkeep status` does not know of this: %v\n", err)
+		}
 		if s := r.ExitStatus(); status != exitFailed && s != exitOK {
 			status = s
 		}

@@ -10,7 +10,8 @@ import (
 type large struct {
 	dir     *dir
 	name    string
-	fd      [2]int
+	fd      [2]int // the walk's
+	cold    [2]bool
 	sparse  bool // on one side at least
 	users   atomic.Int32
 	differs atomic.Bool // which is told once
@@ -18,6 +19,7 @@ type large struct {
 
 func (l *large) release() {
 	if l.users.Add(-1) == 0 {
+		drop(l.fd, l.cold, 0, 0)
 		for _, fd := range l.fd {
 			if fd >= 0 {
 				unix.Close(fd)
@@ -50,7 +52,7 @@ func (w *walker) pieces(v visit, st *unix.Stat_t) error {
 		w.reached(v.dir, v.name, 0)
 		return nil
 	}
-	l.sparse = sparse(st) || sparse(&other)
+	l.cold, l.sparse = cold(l.fd), sparse(st) || sparse(&other)
 	at := int64(0)
 	if v.done {
 		at = w.o.After.Offset

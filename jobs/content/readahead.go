@@ -2,45 +2,30 @@ package content
 
 import "golang.org/x/sys/unix"
 
-// readAhead has a range of both sides read at the same time, a little ahead of the comparison, and drops it again from the page cache where nothing of it was in there before: who
-// verifies terabytes must not push out what others work with. The kernel's own reading ahead would go beyond the range, and nobody could tell then what was there before. The zero value does
-// nothing.
-type readAhead struct {
-	fd       [2]int
-	from, to int64
-	asked    int64 // up to here
-	cold     [2]bool
-}
-
-// aheadBytes is how far ahead is read at most, in two steps. The kernel does not read more at once than its own window, 4 MiB with btrfs.
-const aheadBytes = 2 << 20
-
-func newReadAhead(fd [2]int, from, to int64) readAhead {
-	r := readAhead{fd: fd, from: from, to: to, asked: from}
+// cold reports, of each side of a file, that nothing of it is in the page cache. Then what is read of it is dropped again: who verifies terabytes must not push out what
+// others work with. Before Linux 6.5 nobody knows, and it stays.
+func cold(fd [2]int) (is [2]bool) {
 	for side := range fd {
 		var stat unix.Cachestat_t
-		err := unix.Cachestat(uint(fd[side]), &unix.CachestatRange{Off: uint64(from), Len: uint64(to - from)}, &stat, 0)
-		r.cold[side] = err == nil && stat.Cache == 0 // before Linux 6.5 nobody knows, and what is there stays
-		_ = unix.Fadvise(fd[side], from, to-from, unix.FADV_RANDOM)
+		err := unix.Cachestat(uint(fd[side]), &unix.CachestatRange{}, &stat, 0)
+		is[side] = err == nil && stat.Cache == 0
 	}
-	return r
+	return is
 }
 
-// reached asks for what comes next, once the comparison is at an offset.
-func (r *readAhead) reached(at int64) {
-	for r.asked = max(r.asked, at); r.asked < r.to && at > r.asked-aheadBytes/2; {
-		n := min(r.to-r.asked, aheadBytes/2)
-		for side := range r.fd {
-			_ = unix.Fadvise(r.fd[side], r.asked, n, unix.FADV_WILLNEED)
+// drop drops a range of the sides that were cold; length 0: all of it, with what the kernel has read ahead.
+func drop(fd [2]int, cold [2]bool, from, length int64) {
+	for side := range fd {
+		if cold[side] {
+			_ = unix.Fadvise(fd[side], from, length, unix.FADV_DONTNEED)
 		}
-		r.asked += n
 	}
 }
 
-func (r *readAhead) drop() {
-	for side := range r.fd {
-		if r.cold[side] {
-			_ = unix.Fadvise(r.fd[side], r.from, r.to-r.from, unix.FADV_DONTNEED)
-		}
+// begin has both sides of a range read at the same time. The kernel, once it is told, goes on so by itself.
+func begin(fd [2]int, from, to int64) {
+	for side := range fd {
+		_ = unix.Fadvise(fd[side], 0, 0, unix.FADV_SEQUENTIAL)
+		_ = unix.Fadvise(fd[side], from, min(to-from, batchBytes), unix.FADV_WILLNEED)
 	}
 }

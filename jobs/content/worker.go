@@ -77,25 +77,35 @@ func (w *worker) item(d *dir, i *item) {
 		return
 	}
 	w.files.Add(1)
-	var ahead readAhead
 	if i.stat.Size > batchBytes {
-		ahead = newReadAhead(fd, 0, i.stat.Size)
-		defer ahead.drop()
+		dropped := cold(fd)
+		begin(fd, 0, i.stat.Size)
+		defer drop(fd, dropped, 0, 0)
 	}
-	w.data(d, i.name, fd, 0, i.stat.Size, sparse(&i.stat) || sparse(&other), &ahead)
+	w.data(d, i.name, fd, 0, i.stat.Size, sparse(&i.stat) || sparse(&other))
 }
 
+// piece opens the file for itself, since the kernel reads ahead by open file.
 func (w *worker) piece(t task) {
 	l := t.large
-	ahead := newReadAhead(l.fd, t.from, t.to)
-	if w.data(l.dir, l.name, l.fd, t.from, t.to, l.sparse, &ahead) {
+	var fd [2]int
+	for side := range fd {
+		var err error
+		if fd[side], err = openAt(l.dir.fd[side], l.name, 0); err != nil {
+			w.trouble(l.dir, l.name, side, "open", err)
+			return
+		}
+		defer unix.Close(fd[side])
+	}
+	begin(fd, t.from, t.to)
+	if w.data(l.dir, l.name, fd, t.from, t.to, l.sparse) {
 		l.differs.Store(true)
 	}
-	ahead.drop()
+	drop(fd, l.cold, t.from, t.to-t.from)
 }
 
 // data compares a range of two files of one size. It reports the first byte that differs, if none was in the file before.
-func (w *worker) data(d *dir, name string, fd [2]int, from, to int64, sparse bool, ahead *readAhead) (differs bool) {
+func (w *worker) data(d *dir, name string, fd [2]int, from, to int64, sparse bool) (differs bool) {
 	for at := from; at < to; {
 		if sparse {
 			var err error
@@ -105,7 +115,6 @@ func (w *worker) data(d *dir, name string, fd [2]int, from, to int64, sparse boo
 				return true
 			}
 		}
-		ahead.reached(at)
 		n := min(to-at, chunk)
 		for side := range fd {
 			if err := readFull(fd[side], w.buffer[side][:n], at); err != nil {

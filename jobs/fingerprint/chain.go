@@ -95,6 +95,12 @@ func (s Store) Has(id btrfs.UUID) bool {
 	return err == nil
 }
 
+// Exists reports whether fingerprints were ever kept here.
+func (s Store) Exists() bool {
+	_, err := os.Lstat(s.Dir)
+	return err == nil
+}
+
 // Root is one hash over all that the fingerprint of a backup says. Those of two backups of one chain are the same if, and only if, these hold the same.
 func (s Store) Root(id btrfs.UUID) ([sha256.Size]byte, error) {
 	c, err := s.open(id)

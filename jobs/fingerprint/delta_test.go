@@ -31,20 +31,23 @@ func TestDeltaIsWhole(t *testing.T) {
 		world   func(testing.TB, testdisk.Options) *world
 		rounds  int
 	}{
-		"received":               {testdisk.Options{InMemory: true}, newWorld, 20},
-		"received, with holes":   {testdisk.Options{InMemory: true, Mkfs: []string{"-O", "^no-holes"}}, newWorld, 10},
-		"received, compressed":   {testdisk.Options{InMemory: true, MountOptions: "compress-force=zstd"}, newWorld, 10},
-		"snapshots":              {testdisk.Options{InMemory: true}, newDirect, 40},
-		"snapshots, with holes":  {testdisk.Options{InMemory: true, Mkfs: []string{"-O", "^no-holes"}}, newDirect, 20},
-		"snapshots, compressed":  {testdisk.Options{InMemory: true, MountOptions: "compress-force=zstd"}, newDirect, 20},
-		"snapshots, small nodes": {testdisk.Options{InMemory: true, Mkfs: []string{"-n", "4k"}}, newDirect, 20},
-		"snapshots, nodatacow":   {testdisk.Options{InMemory: true, MountOptions: "nodatacow"}, newDirect, 20},
+		"received":               {testdisk.Options{InMemory: true}, newWorld, 12},
+		"received, with holes":   {testdisk.Options{InMemory: true, Mkfs: []string{"-O", "^no-holes"}}, newWorld, 6},
+		"received, compressed":   {testdisk.Options{InMemory: true, MountOptions: "compress-force=zstd"}, newWorld, 6},
+		"snapshots":              {testdisk.Options{InMemory: true}, newDirect, 24},
+		"snapshots, with holes":  {testdisk.Options{InMemory: true, Mkfs: []string{"-O", "^no-holes"}}, newDirect, 12},
+		"snapshots, compressed":  {testdisk.Options{InMemory: true, MountOptions: "compress-force=zstd"}, newDirect, 12},
+		"snapshots, small nodes": {testdisk.Options{InMemory: true, Mkfs: []string{"-n", "4k"}}, newDirect, 12},
+		"snapshots, nodatacow":   {testdisk.Options{InMemory: true, MountOptions: "nodatacow"}, newDirect, 12},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := tc.world(t, tc.options)
 			testdisk.Tree(t, w.live, testdisk.Spec{Files: 200, MaxSize: 2 << 20})
 			large := newLarge(w.in("large"))
 			deltas := 0
+			if os.Getenv("BTRKEEP_LONG") != "" {
+				tc.rounds *= 10
+			}
 			for round := range tc.rounds {
 				ok(t, large.change(rand.New(rand.NewPCG(uint64(round), 7)), 1+round%20))
 				w.version = 1 + round%2

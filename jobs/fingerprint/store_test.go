@@ -118,6 +118,16 @@ func TestMakeWithoutBase(t *testing.T) {
 		t.Errorf("that of the base is damaged: %+v", s)
 	}
 	w.compare()
+	// A flipped bit is only seen when all is put together.
+	damage(t, w, n, func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
+	for range 16 {
+		write(t, w.in("f"), []byte("other"), 0)
+		if w.next().Whole {
+			w.compare()
+			return
+		}
+	}
+	t.Error("it is never whole")
 }
 
 func damage(t *testing.T, w *world, n int, do func([]byte) []byte) {

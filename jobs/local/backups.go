@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/jobs"
 	"github.com/btrkeep/btrkeep/jobs/catalog"
+	"github.com/btrkeep/btrkeep/jobs/fingerprint"
 )
 
 // hiddenIncoming is how the names of subvolumes begin that are being received. A read-only subvolume cannot be moved to another
@@ -146,6 +148,9 @@ func (d *Dir) Delete(ctx context.Context, backups []jobs.Backup) (gone []jobs.Ba
 	}
 	if e := btrfs.Commit(d.path); e != nil {
 		return gone, errors.Join(err, fmt.Errorf("commit deletions in %s: %w", d.path, e))
+	}
+	if store := fingerprint.In(d.path); store.Exists() {
+		err = errors.Join(err, store.Forget(slices.Collect(maps.Keys(ids))...))
 	}
 	return gone, errors.Join(err, catalog.Forget(d.path, func(id btrfs.UUID) bool { return ids[id] }))
 }
