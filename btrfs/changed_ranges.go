@@ -440,7 +440,7 @@ func (b *baseFile) close() {
 
 // at gives the segment that holds the place, from there on, or the next one behind it; an empty one if there is none. What is before the place is dealt with.
 func (b *baseFile) at(place uint64) (segment, error) {
-	for b.current.end <= place {
+	for b.current.end <= max(place, b.current.start) { // that of a preallocated range is empty
 		if b.pull == nil {
 			return segment{}, nil
 		}

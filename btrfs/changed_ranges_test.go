@@ -73,14 +73,15 @@ func TestWalkFindsRanges(t *testing.T) {
 		do   func(path string) error
 		want []string
 	}{
-		"nothing":         {4 * mib, nil, nil},
-		"mode":            {4 * mib, func(path string) error { return os.Chmod(path, 0o600) }, nil},
-		"rename":          {4 * mib, func(path string) error { return errors.Join(os.Rename(path, path+"2"), os.Rename(path+"2", path)) }, nil},
-		"overwrite":       {4 * mib, change(func(f *os.File) error { _, err := f.WriteAt([]byte("x"), mib+1); return err }), []string{"data 1048576-1052672"}},
-		"hole":            {4 * mib, punch(mib, 8192), []string{"hole 1048576-1056768"}},
-		"hole at the end": {4*mib - 100, punch(3*mib, mib), []string{"hole 3145728-4194204"}},
-		"shorter":         {4 * mib, truncate(mib), nil},
-		"longer":          {4 * mib, truncate(8 * mib), nil},
+		"nothing":                {4 * mib, nil, nil},
+		"mode":                   {4 * mib, func(path string) error { return os.Chmod(path, 0o600) }, nil},
+		"rename":                 {4 * mib, func(path string) error { return errors.Join(os.Rename(path, path+"2"), os.Rename(path+"2", path)) }, nil},
+		"overwrite":              {4 * mib, change(func(f *os.File) error { _, err := f.WriteAt([]byte("x"), mib+1); return err }), []string{"data 1048576-1052672"}},
+		"hole":                   {4 * mib, punch(mib, 8192), []string{"hole 1048576-1056768"}},
+		"hole at the end":        {4*mib - 100, punch(3*mib, mib), []string{"hole 3145728-4194204"}},
+		"hole over preallocated": {4 * mib, punch(0, 4*mib), []string{"hole 0-1048576", "hole 3145728-4194304"}},
+		"shorter":                {4 * mib, truncate(mib), nil},
+		"longer":                 {4 * mib, truncate(8 * mib), nil},
 		"shorter and longer": {4 * mib, func(path string) error { return errors.Join(truncate(2*mib)(path), truncate(4*mib)(path)) },
 			[]string{"hole 2097152-4194304"}},
 		"preallocated":             {4 * mib, change(func(f *os.File) error { return unix.Fallocate(int(f.Fd()), 0, 4*mib, mib) }), nil},
@@ -95,6 +96,8 @@ func TestWalkFindsRanges(t *testing.T) {
 		write(t, filepath.Join(live, name), randomBytes(tc.size))
 		ok(t, btrfs.Sync(disk)) // else several files come into one extent
 	}
+	over := filepath.Join(live, "hole over preallocated")
+	ok(t, errors.Join(punch(mib, 2*mib)(over), change(func(f *os.File) error { return unix.Fallocate(int(f.Fd()), 0, 2*mib, mib) })(over)))
 	base := info(t, snapshot(t, live, disk, "base"))
 	want := map[string][]string{"new": {"data 0-4096"}}
 	for name, tc := range cases {
@@ -259,11 +262,12 @@ func TestWalkEnds(t *testing.T) {
 	}
 	base := info(t, snapshot(t, live, disk, "s"))
 	tree := openTree(t, filepath.Join(disk, "s"))
-	for range tree.Walk(t.Context(), btrfs.Walk{}) {
+	for _, err := range tree.Walk(t.Context(), btrfs.Walk{}) {
+		ok(t, err)
 		break
 	}
-	for range tree.Walk(t.Context(), btrfs.Walk{Base: base.ID, Since: math.MaxUint64}) {
-		t.Error("something is newer than everything")
+	for _, err := range tree.Walk(t.Context(), btrfs.Walk{Base: base.ID, Since: math.MaxUint64}) {
+		t.Error("something is newer than everything:", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -71,7 +71,7 @@ func (r *Runner) Restore(ctx context.Context, o Restoration) Restored {
 	if err := n.run(ctx); err != nil {
 		var held *HeldError
 		n.mine.Error, n.mine.Hint = err.Error(), Hint(err)
-		n.mine.NotNow = errors.Is(err, ErrAbsent) || errors.As(err, &held)
+		n.mine.NotNow = n.mine.NotNow || errors.Is(err, ErrAbsent) || errors.As(err, &held)
 	}
 	n.mine.Seconds = time.Since(start).Seconds()
 	n.report(Progress{Step: "done"})

@@ -49,8 +49,11 @@ func (r *restoring) files(ctx context.Context, v version) error {
 		}
 		var incomplete *copytree.Incomplete
 		switch {
-		case errors.As(err, &incomplete) && ctx.Err() == nil:
+		case errors.As(err, &incomplete):
 			left = errors.Join(left, err) // what can be brought is brought
+		case errors.Is(err, copytree.ErrBusy):
+			r.mine.NotNow = true
+			return err
 		case errors.Is(err, os.ErrExist):
 			return hintf("choose another directory, or let it be replaced with --overwrite", "%w", err)
 		case err != nil:

@@ -148,7 +148,8 @@ func (s *source) refresh() error {
 	}
 	s.altered = map[btrfs.UUID]bool{}
 	for _, v := range s.all {
-		if e, ok := cat[v.UUID]; ok {
+		e, own := cat[v.UUID]
+		if own {
 			s.altered[v.UUID] = e.Ctransid != 0 && e.Ctransid != v.Ctransid
 			s.family.join(v.UUID, e.Volume)
 		}
@@ -156,7 +157,7 @@ func (s *source) refresh() error {
 		switch {
 		case inDir && strings.HasPrefix(v.Name, hiddenSnapshot):
 			s.leftovers = append(s.leftovers, v)
-		case inDir && v.ReadOnly && s.family.related(v, s.volume):
+		case inDir && v.ReadOnly && s.descends(v, own):
 			s.snapshots = append(s.snapshots, s.snapshot(v, cat))
 		case v.ParentID == s.volume.ID && !inDir:
 			s.nested = append(s.nested, v.Name)
@@ -164,6 +165,15 @@ func (s *source) refresh() error {
 	}
 	slices.SortFunc(s.snapshots, func(a, b Snapshot) int { return cmp.Or(cmp.Compare(a.Otransid, b.Otransid), cmp.Compare(a.ID, b.ID)) })
 	return nil
+}
+
+// descends reports whether v, in the snapshot directory, is a snapshot of the source. The top level of a file system that mkfs.btrfs before 4.16 has made has no UUID, and
+// its snapshots no parent: then those are that btrkeep has made there.
+func (s *source) descends(v btrfs.Subvolume, own bool) bool {
+	if s.volume.UUID.IsZero() {
+		return own && v.ParentUUID.IsZero() && v.ReceivedUUID.IsZero()
+	}
+	return s.family.related(v, s.volume)
 }
 
 func (s *source) snapshot(v btrfs.Subvolume, cat catalog.Catalog) Snapshot {

@@ -40,32 +40,37 @@ func TestDeltaIsWhole(t *testing.T) {
 		"snapshots, small nodes": {testdisk.Options{InMemory: true, Mkfs: []string{"-n", "4k"}}, newDirect, 12},
 		"snapshots, nodatacow":   {testdisk.Options{InMemory: true, MountOptions: "nodatacow"}, newDirect, 12},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := tc.world(t, tc.options)
-			testdisk.Tree(t, w.live, testdisk.Spec{Files: 200, MaxSize: 2 << 20})
-			large := newLarge(w.in("large"))
-			deltas := 0
-			if os.Getenv("BTRKEEP_LONG") != "" {
-				tc.rounds *= 10
-			}
-			for round := range tc.rounds {
-				ok(t, large.change(rand.New(rand.NewPCG(uint64(round), 7)), 1+round%20))
-				w.version = 1 + round%2
-				if s := w.next(); !s.Whole {
-					deltas++
-				}
-				w.compare()
-				ok(t, testdisk.Mutate(w.live, uint64(round), 1+round%20*round%20))
-			}
-			if deltas < tc.rounds/2 {
-				t.Errorf("%d deltas", deltas)
-			}
-			for n := range w.backups {
-				if found := w.verify(w.path(n), n); len(found) > 0 {
-					t.Errorf("backup %d: %q", n, found)
-				}
-			}
-		})
+		seeds := uint64(1)
+		if os.Getenv("BTRKEEP_LONG") != "" {
+			seeds = 20
+		}
+		for seed := range seeds {
+			t.Run(fmt.Sprintf("%s/%d", name, seed), func(t *testing.T) { deltas(t, tc.world(t, tc.options), tc.rounds, seed) })
+		}
+	}
+}
+
+// deltas makes backups between random changes.
+func deltas(t *testing.T, w *world, rounds int, seed uint64) {
+	testdisk.Tree(t, w.live, testdisk.Spec{Seed: seed, Files: 200, MaxSize: 2 << 20})
+	large := newLarge(w.in("large"))
+	deltas := 0
+	for round := range rounds {
+		ok(t, large.change(rand.New(rand.NewPCG(uint64(round), seed)), 1+round%20))
+		w.version = 1 + round%2
+		if s := w.next(); !s.Whole {
+			deltas++
+		}
+		w.compare()
+		ok(t, testdisk.Mutate(w.live, seed*1000+uint64(round), 1+round%20*round%20))
+	}
+	if deltas < rounds/2 {
+		t.Errorf("%d deltas", deltas)
+	}
+	for n := range w.backups {
+		if found := w.verify(w.path(n), n); len(found) > 0 {
+			t.Errorf("backup %d: %q", n, found)
+		}
 	}
 }
 
@@ -132,6 +137,11 @@ func (l *large) change(rnd *rand.Rand, n int) error {
 func (l *large) one(rnd *rand.Rand, a, b int64) error {
 	start, length := min(a, b), max(a, b)-min(a, b)+1
 	name, other := filepath.Join(l.dir, l.names[rnd.IntN(len(l.names))]), filepath.Join(l.dir, l.names[rnd.IntN(len(l.names))])
+	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() { // by another change
+		if err := os.RemoveAll(name); err != nil {
+			return err
+		}
+	}
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return err
@@ -168,11 +178,11 @@ func (l *large) one(rnd *rand.Rand, a, b int64) error {
 func cloneRange(from string, to *os.File, start, length int64) error {
 	src, err := os.Open(from)
 	if err != nil {
-		return nil // not there yet
+		return nil // not there yet, or a link to nowhere
 	}
 	defer src.Close()
 	r := unix.FileCloneRange{Src_fd: int64(src.Fd()), Src_length: uint64(length), Dest_offset: uint64(start)}
-	if err := unix.IoctlFileCloneRange(int(to.Fd()), &r); err == unix.EINVAL { // it is too short, or overlaps
+	if err := unix.IoctlFileCloneRange(int(to.Fd()), &r); err == unix.EINVAL || err == unix.EISDIR { // it is too short, or overlaps, or is no file
 		return nil
 	} else if err != nil {
 		return err

@@ -93,10 +93,10 @@ type model map[uint64]map[uint64]record // by inode and index
 
 func (m model) apply(layer []record) {
 	for _, r := range layer {
-		switch {
-		case r.kind == isGone:
+		switch r.kind {
+		case isGone:
 			delete(m, r.inode)
-		case r.kind == isInode:
+		case isInode:
 			if m[r.inode] == nil || r.fresh {
 				m[r.inode] = map[uint64]record{}
 			}
@@ -107,9 +107,9 @@ func (m model) apply(layer []record) {
 					delete(m[r.inode], index)
 				}
 			}
-		case r.kind == isChunk:
+		case isChunk:
 			m[r.inode][r.index] = r
-		case r.kind == isZeros:
+		case isZeros:
 			for index := r.index; index <= r.last(); index++ {
 				delete(m[r.inode], index)
 			}
