@@ -122,15 +122,23 @@ func mountID(fd int) (int, error) {
 }
 
 // mountedAt gives a place where the subvolume id of fd's file system, or a directory in it, is mounted; "" if there is none.
-// Mounts that only other mount namespaces have are not seen.
 func mountedAt(fd int, id uint64) (string, error) {
+	points, err := mountPoints(fd, id)
+	if err != nil || len(points) == 0 {
+		return "", err
+	}
+	return points[0], nil
+}
+
+// mountPoints are all such places. Mounts that only other mount namespaces have are not seen.
+func mountPoints(fd int, id uint64) (points []string, err error) {
 	all, err := mounts()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	own, found, err := mountOf(fd, all)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	option := "subvolid=" + strconv.FormatUint(id, 10)
 	for _, m := range all {
@@ -139,8 +147,8 @@ func mountedAt(fd int, id uint64) (string, error) {
 			continue
 		}
 		if slices.Contains(strings.Split(m.options, ","), option) {
-			return m.point, nil
+			points = append(points, m.point)
 		}
 	}
-	return "", nil
+	return points, nil
 }

@@ -71,7 +71,11 @@ func (m mount) place(s Subvolume) (*Place, error) {
 	if m.root == "/" || strings.HasSuffix(m.root, "//deleted") {
 		return nil, fmt.Errorf("%s: the kernel does not tell where its subvolume %d lies", m.point, s.ID)
 	}
-	top, err := mountTop(m.source)
+	var vfs unix.Statfs_t
+	if err := unix.Statfs(m.point, &vfs); err != nil {
+		return nil, fmt.Errorf("%s: statfs: %w", m.point, err)
+	}
+	top, err := mountTop(m.source, vfs.Flags&unix.ST_RDONLY != 0)
 	if err != nil {
 		return nil, fmt.Errorf("mount the top level of %s, which holds the entry of %s: %w", m.source, m.point, err)
 	}
@@ -83,8 +87,23 @@ func (m mount) place(s Subvolume) (*Place, error) {
 	return p, nil
 }
 
+// MountPoints are the places where the subvolume at path, or a directory in it, is mounted by itself, as far as this mount namespace shows: there, what is mounted
+// stays the same whatever its entry is called.
+func MountPoints(path string) ([]string, error) {
+	fd, err := openSubvolume(path)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	s, err := describe(fd, path)
+	if err != nil {
+		return nil, err
+	}
+	return mountPoints(fd, s.ID)
+}
+
 // mountTop gives a descriptor of a mount of the top level that is attached nowhere, and gone when that is closed.
-func mountTop(device string) (int, error) {
+func mountTop(device string, readOnly bool) (int, error) {
 	fs, err := unix.Fsopen("btrfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, fmt.Errorf("fsopen: %w", err)
@@ -93,6 +112,11 @@ func mountTop(device string) (int, error) {
 	for _, set := range [][2]string{{"source", device}, {"subvolid", "5"}} {
 		if err := unix.FsconfigSetString(fs, set[0], set[1]); err != nil {
 			return -1, fmt.Errorf("fsconfig %s=%s: %w", set[0], set[1], err)
+		}
+	}
+	if readOnly { // else the kernel would make the file system writable everywhere
+		if err := unix.FsconfigSetFlag(fs, "ro"); err != nil {
+			return -1, fmt.Errorf("fsconfig ro: %w", err)
 		}
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {

@@ -59,6 +59,7 @@ func glob(t *testing.T, pattern string) []string {
 	return paths
 }
 
+// TROUBLE 37, 44: unknown keys, keys of another section, two sources with one destination directory, policies that keep nothing: what is wrong is refused with its place.
 func TestMistakes(t *testing.T) {
 	for _, path := range glob(t, "testdata/mistakes/*.toml") {
 		name := strings.TrimSuffix(path, ".toml")
@@ -296,6 +297,7 @@ url = "/mnt/disk"
 	}
 }
 
+// TROUBLE 32: paths with spaces, quotes, newlines, leading dashes and doubled slashes are taken as they are meant.
 func TestPaths(t *testing.T) {
 	long := strings.Repeat("n", 255)
 	for written, want := range map[string]string{

@@ -131,7 +131,7 @@ func TestSuspend(t *testing.T) {
 	})
 }
 
-// The clock shows 2040 for one run, and then the right time again.
+// TROUBLE 14: the clock shows 2040 for one run, and then the right time again.
 func TestClockJump(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newLab(t, "2026-11-23T11:30:00Z", job(t, "home", "@hourly"), job(t, "srv", "@every 45m"))
@@ -185,7 +185,7 @@ func TestClockSteps(t *testing.T) {
 	})
 }
 
-// A machine without a clock of its own starts in 1970 and is put right soon after: the last run counts again then.
+// TROUBLE 14: a machine without a clock of its own starts in 1970 and is put right soon after: the last run counts again then.
 func TestNoClockAtBoot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		home := job(t, "home", "30 2 * * *")
@@ -284,6 +284,7 @@ func TestNoHotLoop(t *testing.T) {
 	})
 }
 
+// TROUBLE 13: over both changes of daylight saving each hour has its run, and each day one.
 func TestDaylightSaving(t *testing.T) {
 	for _, c := range []struct {
 		zone, start string // local noon of the day before the change
@@ -316,6 +317,7 @@ func TestDaylightSaving(t *testing.T) {
 	}
 }
 
+// TROUBLE 13: the machine travels: a daily run comes at its time of the new zone, and none is lost.
 func TestZoneChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newLab(t, "2026-11-23T11:00:00Z", job(t, "home", "0 14 * * *"))

@@ -13,7 +13,7 @@ import (
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
-// A run that is longer than its interval: what falls due meanwhile is one run after it, with or without catch_up.
+// TROUBLE 29: a run that is longer than its interval: what falls due meanwhile is one run after it, with or without catch_up.
 func TestNoOverlap(t *testing.T) {
 	for _, catchUp := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {

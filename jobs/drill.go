@@ -219,17 +219,18 @@ func (s *staging) empty(ctx context.Context) error {
 	return err
 }
 
-// removeDrill deletes the directory of a drill with all that is in it. The caller holds its lock.
+// removeDrill deletes the directory of a drill with all that is in it. The caller holds its lock, and has made sure of the directory.
 func removeDrill(ctx context.Context, dir string) error {
 	names, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, n := range names { // the lock among them: whoever waits for it finds the directory gone
-		if s, infoErr := btrfs.Info(filepath.Join(dir, n.Name())); infoErr == nil {
+		path := filepath.Join(dir, n.Name())
+		if s, infoErr := btrfs.Info(path); infoErr == nil {
 			err = errors.Join(err, btrfs.Delete(dir, n.Name(), s.UUID))
-		} else if n.Type().IsRegular() {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, n.Name())))
+		} else if n.IsDir() || isStagingFile(n.Name()) { // what a snapshot has in the place of a subvolume is an empty directory
+			err = errors.Join(err, os.Remove(path))
 		}
 	}
 	if err != nil {
@@ -249,6 +250,9 @@ func (r *run) sweepDrill(ctx context.Context) error {
 	dir := filepath.Join(r.job.SnapshotDir, drillDir)
 	if _, err := os.Lstat(dir); err != nil {
 		return nil
+	}
+	if err := isOwnDir(dir); err != nil {
+		return err
 	}
 	there, err := r.At(ctx, r.job, config.Destination{Name: "drill", URL: dir})
 	if err != nil {

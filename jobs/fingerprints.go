@@ -20,14 +20,15 @@ func (r *run) takesFingerprints() bool {
 	return !r.job.Adhoc && (!r.job.Verify.Schedule.IsZero() || !r.job.Drill.Schedule.IsZero())
 }
 
-// fingerprints takes those of the destination's backups that have none, oldest first; parents are the backups that were built upon in this run. Without one a backup is no worse, so that an error is a warning.
+// fingerprints takes those of the destination's backups that have none, oldest first: of those that this run has made, which parents tells with what they were built upon, or of all. Without one a backup is
+// no worse, so that an error is a warning.
 func (r *run) fingerprints(ctx context.Context, t *target, parents map[btrfs.UUID]Backup) {
 	if !r.takesFingerprints() {
 		return
 	}
 	for _, b := range t.backups {
 		store := fingerprint.In(filepath.Dir(b.Path))
-		if !b.Own || !b.Complete || b.Altered || store.Has(b.UUID) {
+		if _, made := parents[b.UUID]; parents != nil && !made || !b.Own || !b.Complete || b.Altered || store.Has(b.UUID) {
 			continue
 		}
 		var base *fingerprint.Base
@@ -42,7 +43,6 @@ func (r *run) fingerprints(ctx context.Context, t *target, parents map[btrfs.UUI
 		}
 		if err != nil {
 			r.warn("%s: %v", t.cfg.Name, err)
-			return
 		}
 	}
 }
@@ -50,7 +50,7 @@ func (r *run) fingerprints(ctx context.Context, t *target, parents map[btrfs.UUI
 // basisThere is the backup that b was received on top of: as this run knows it, or by the account of the file system.
 func basisThere(b Backup, backups []Backup, parents map[btrfs.UUID]Backup) (Backup, bool) {
 	if p, known := parents[b.UUID]; known {
-		return p, true
+		return p, !p.UUID.IsZero()
 	}
 	i := slices.IndexFunc(backups, func(p Backup) bool { return p.UUID == b.ParentUUID && p.Own && p.Complete && !p.Altered })
 	if i < 0 {

@@ -17,7 +17,7 @@ import (
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
-// A clock that jumps and stays is not believed in the second run either; after three days it is.
+// TROUBLE 14: a clock that jumps and stays is not believed in the second run either; after three days it is.
 func TestClockJumpsAndStays(t *testing.T) {
 	w := newWorld(t, 1)
 	w.job.Keep, w.job.Destinations[0].Keep = config.Keep{Within: config.Duration(30 * day)}, config.Keep{Within: config.Duration(30 * day)}
@@ -64,7 +64,7 @@ func TestChangedSnapshotIsNoParent(t *testing.T) {
 	}
 }
 
-// Two sources that share a destination directory, as from two machines: neither prunes the other's backups.
+// TROUBLE 37: two sources that share a destination directory, as from two machines: neither prunes the other's backups.
 func TestSharedDestinationDirectory(t *testing.T) {
 	a := newWorld(t, 1)
 	other := testdisk.New(t, testdisk.Options{Size: 512 << 20, MountOptions: "noatime"})

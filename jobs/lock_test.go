@@ -83,6 +83,7 @@ func TestBusyDestination(t *testing.T) {
 	}
 }
 
+// TROUBLE 29: a second run of a job does not wait for the first one: it is refused at once.
 func TestRunOfARunningJobIsRefused(t *testing.T) {
 	w := newWorld(t, 1)
 	must(t, os.MkdirAll(w.cfg.RuntimeDir, 0o700))

@@ -184,7 +184,7 @@ func (r *Runner) planDestination(ctx, estimates context.Context, src *source, st
 	disk := s.Disks[key]
 	disk.Seen, disk.Resume = now, nil
 	if snap, _, ok := lastCommon(src.snapshots, backups); ok {
-		disk.Snapshot, disk.Name = snap.UUID, snap.Name
+		disk.Snapshot, disk.Name = snap.StreamUUID(), snap.Name
 	}
 	for _, l := range from {
 		disk.Resume = append(disk.Resume, src.needed(l.Checkpoint.Identity)...)

@@ -25,6 +25,7 @@ type Restoration struct {
 	Paths   []string   // files and directories in the snapshot, to be put into To; none: the whole subvolume
 
 	Overwrite bool // of Paths
+	Adopt     bool // with FromDir: the backups of the same source there are those of the restored subvolume from now on
 	DryRun    bool
 	Clock     Clock
 }
@@ -147,17 +148,32 @@ func (r *restoring) whole(ctx context.Context, v version) error {
 		return err
 	}
 	defer stage.close()
+	if to == r.o.Job.Source && r.o.FromDir == "" { // a run must not meet it before it has its snapshot
+		unlock, err := r.lock(r.o.Job, Holder{PID: os.Getpid(), Job: r.o.Job.Name, Since: r.o.Clock.Wall})
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
 	if !made {
 		if err := btrfs.Snapshot(from, dir, name, false); err != nil {
 			return err
 		}
 	}
 	if stage.brought && (r.o.FromDir != "" || to == r.o.Job.Source) {
-		if err := r.keepCommon(from, to, v); err != nil {
+		if err := r.keepCommon(from, to, v, made); err != nil {
 			r.note("the next backup of %s will be a full one: %v", to, err)
 		}
 	}
-	return errors.Join(stage.clear(ctx), btrfs.Commit(dir))
+	if r.o.Adopt {
+		if err := r.adopt(ctx, v, to); err != nil {
+			r.note("the backups in %s are not adopted: %v", r.o.FromDir, err)
+		}
+	}
+	if err := stage.clear(ctx); err != nil { // what was asked for is done
+		r.note("what it was made of stays in %s; the same command again removes it: %v", stage.path, err)
+	}
+	return btrfs.Commit(dir)
 }
 
 func restoreDirError(dir string, err error) error {
@@ -168,4 +184,33 @@ func restoreDirError(dir string, err error) error {
 		return hintf("files can be restored anywhere: name them, as in `btrkeep restore JOB / --to DIR`", "%s is not on btrfs, where a subvolume could be", dir)
 	}
 	return err
+}
+
+// adopter is a destination that can be told that its backups have another source by now.
+type adopter interface {
+	Adopt(ctx context.Context, of Backup, volume btrfs.UUID) error
+}
+
+// adopt notes with the backups of the same source that they are of the restored subvolume, so that a job of that prunes them. It must be asked for: the subvolume that was
+// lost may live on elsewhere, with a job that still counts on them.
+func (r *restoring) adopt(ctx context.Context, v version, to string) error {
+	volume, err := btrfs.Info(to)
+	if err != nil {
+		return err
+	}
+	dest, err := r.At(ctx, r.o.Job, config.Destination{Name: "restore", URL: r.o.FromDir})
+	if err != nil {
+		return err
+	}
+	defer dest.Close()
+	a, ok := dest.(adopter)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	unlock, err := dest.Lock(Holder{PID: os.Getpid(), Job: "restore " + v.Name, Since: r.o.Clock.Wall})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return a.Adopt(ctx, Backup{Subvolume: v.Subvolume, Path: v.path}, volume.UUID)
 }

@@ -236,7 +236,7 @@ func TestRestoreInPlaceMounted(t *testing.T) {
 	}
 }
 
-// The source's disk has died; a new one is mounted in its place.
+// TROUBLE 17: the source's disk has died; a new one is mounted in its place.
 func TestRestoreToNewDisk(t *testing.T) {
 	w := newWorld(t, 1)
 	names := three(t, w)
@@ -279,7 +279,7 @@ func TestRestoreWithoutConfiguration(t *testing.T) {
 	rescue.incremental(names[2])
 }
 
-// The machine with the backups becomes the source, and the old source gets its backups; then back.
+// TROUBLE 18: the machine with the backups becomes the source, and the old source gets its backups; then back.
 func TestRestoreRolesSwapped(t *testing.T) {
 	w := newWorld(t, 1)
 	names := three(t, w)

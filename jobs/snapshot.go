@@ -118,14 +118,19 @@ func (s *source) unchanged(ctx context.Context) (bool, error) {
 // everything in the newer one that has a later transaction came after the older one. What the snapshot directory itself went
 // through when it lies inside the source does not count.
 func (s *source) changedSince(ctx context.Context, last Snapshot, path string) (bool, error) {
+	if last.ParentUUID != s.volume.UUID {
+		return true, nil // the source was rolled back or replaced since: it may be older than the snapshot
+	}
+	return s.writtenSince(ctx, path, last.Otransid)
+}
+
+// writtenSince reports whether the source, at path, was changed after a transaction. What its snapshot directory went through does not count.
+func (s *source) writtenSince(ctx context.Context, path string, gen uint64) (bool, error) {
 	v, err := btrfs.Info(path)
 	if err != nil {
 		return false, err
 	}
-	if last.ParentUUID != s.volume.UUID {
-		return true, nil // the source was rolled back or replaced since: it may be older than the snapshot
-	}
-	if v.Ctransid <= last.Otransid {
+	if v.Ctransid <= gen {
 		return false, nil
 	}
 	var ignore []uint64
@@ -135,7 +140,7 @@ func (s *source) changedSince(ctx context.Context, last Snapshot, path string) (
 			ignore = append(ignore, st.Sys().(*syscall.Stat_t).Ino)
 		}
 	}
-	c, err := btrfs.ChangedSince(ctx, path, last.Otransid, ignore...)
+	c, err := btrfs.ChangedSince(ctx, path, gen, ignore...)
 	return c.Inodes > 0, err
 }
 

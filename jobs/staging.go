@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 	"github.com/btrkeep/btrkeep/config"
@@ -89,6 +91,9 @@ func (r *restoring) known(fsys btrfs.UUID) []Snapshot {
 }
 
 func (s *staging) open(ctx context.Context) (err error) {
+	if err := makeOwnDir(s.path); err != nil {
+		return err
+	}
 	if s.dest, err = s.r.At(ctx, s.r.o.Job, config.Destination{Name: "restore", URL: s.path}); err != nil {
 		return err
 	}
@@ -188,30 +193,31 @@ func (s *staging) tidy(ctx context.Context) error {
 	if s.dest == nil || ctx.Err() != nil {
 		return nil
 	}
-	if there, err := s.dest.List(ctx); err != nil || len(there.Backups)+len(there.Leftovers) > 0 {
+	there, err := s.dest.List(ctx)
+	if err != nil || len(there.Backups)+len(there.Leftovers) > 0 {
 		return err
 	}
-	names, err := os.ReadDir(s.path)
-	if err != nil {
-		return err
-	}
-	for _, n := range names { // its catalog and its lock; whoever waits for that finds the directory gone, and makes another one
-		if n.Type().IsRegular() {
-			err = errors.Join(err, os.Remove(filepath.Join(s.path, n.Name())))
+	for _, name := range stagingFiles { // whoever waits for the lock finds the directory gone, and makes another one
+		if e := os.Remove(filepath.Join(s.path, name)); !errors.Is(e, os.ErrNotExist) {
+			err = errors.Join(err, e)
 		}
 	}
 	return errors.Join(err, os.Remove(s.path))
 }
 
 // keepCommon puts a snapshot with the content that was restored into the snapshot directory of the new subvolume: the next run of its job sends only what has changed since.
-func (r *restoring) keepCommon(from, to string, v version) error {
+//
+// There is such a directory already if the subvolume was made by a restoration that was interrupted later on.
+func (r *restoring) keepCommon(from, to string, v version, made bool) error {
 	dir := filepath.Join(to, config.DefaultSnapshotDir)
 	if job := r.o.Job; job.Name != "" && job.SnapshotDir != filepath.Join(job.Source, config.DefaultSnapshotDir) {
 		dir = job.SnapshotDir
-	} else if isOwnTwin(dir, v.Subvolume) { // by a restoration that was interrupted later on
+	} else if isOwnTwin(dir, v.Subvolume) {
 		r.mine.Common = filepath.Join(dir, v.Name)
 		return nil
-	} else if err := prepareSnapshotDir(dir); err != nil {
+	} else if made && hasOwn(dir) {
+		return nil // it has been in use since
+	} else if err := prepareSnapshotDir(dir, r.o.Clock.Wall); err != nil {
 		return err
 	}
 	volume, err := btrfs.Info(to)
@@ -236,35 +242,41 @@ func isOwnTwin(dir string, s btrfs.Subvolume) bool {
 	return err == nil && !cat[there.UUID].UUID.IsZero()
 }
 
-// prepareSnapshotDir makes what came with the content a snapshot directory: without the account of another one, and without the empty directories that stand for the snapshots that
-// were there.
-func prepareSnapshotDir(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	st, err := os.Lstat(dir)
-	if err != nil {
-		return err
-	}
-	if !st.IsDir() { // whoever owns the source may have put anything there
-		return fmt.Errorf("%s is not a directory", dir)
-	}
-	if err := errors.Join(os.Lchown(dir, 0, 0), os.Chmod(dir, 0o700)); err != nil {
-		return err
-	}
-	names, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, n := range names {
-		path := filepath.Join(dir, n.Name())
-		if n.Name() == catalog.File {
-			err = errors.Join(err, os.Remove(path))
-		} else if _, notSubvolume := btrfs.Info(path); n.IsDir() && notSubvolume != nil {
-			_ = os.Remove(path) // one that is not empty is somebody's
+// prepareSnapshotDir makes an empty snapshot directory, of root's alone. What came with the content under that name is not one: it has the account of another one, empty directories in the place of the snapshots that
+// were there, and whatever the owner of the source has put into it. What is more than that is kept beside it.
+func prepareSnapshotDir(dir string, now time.Time) error {
+	if fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
+		d := os.NewFile(uintptr(fd), dir)
+		names, _ := d.Readdirnames(-1)
+		for _, name := range names {
+			_ = unix.Unlinkat(fd, name, unix.AT_REMOVEDIR) // an empty directory, or nothing happens
+			if isStagingFile(name) {
+				_ = unix.Unlinkat(fd, name, 0)
+			}
 		}
+		d.Close()
 	}
-	return err
+	err := unix.Rmdir(dir)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		err = unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, fmt.Sprintf("%s.before-restore-%s", dir, now.UTC().Format("20060102T150405Z")), unix.RENAME_NOREPLACE)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("make room for the snapshot directory %s: %w", dir, err)
+	}
+	return os.Mkdir(dir, 0o700)
+}
+
+// hasOwn reports whether the directory has snapshots that are in its catalog.
+func hasOwn(dir string) bool {
+	cat, err := catalog.Read(dir)
+	if err != nil {
+		return false
+	}
+	names, _ := os.ReadDir(dir)
+	return slices.ContainsFunc(names, func(n os.DirEntry) bool {
+		s, err := btrfs.Info(filepath.Join(dir, n.Name()))
+		return err == nil && !cat[s.UUID].UUID.IsZero()
+	})
 }
 
 // moveSnapshots makes twins of snapshots in dir, the snapshot directory of volume, with the entries that they have in their catalog. Those that are there already it leaves.

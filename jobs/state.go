@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
@@ -33,7 +34,7 @@ type State struct {
 	Doubt        Clock                       `json:"doubt,omitzero"` // since when another clock shows, one that is not believed yet
 	Tasks        map[config.Task]TaskState   `json:"tasks,omitempty"`
 	Destinations map[string]DestinationState `json:"destinations"` // by URL
-	Serial       uint64                      `json:"serial"`       // counts the durable ones: says which of them a recent one goes on from
+	Serial       uint64                      `json:"serial"`       // of a durable one, another each time: says which of them a recent one goes on from
 
 	durable *State // what a power cut would leave; nil if that is not known
 }
@@ -57,7 +58,7 @@ type DestinationState struct {
 
 // CommonState is the last snapshot that the source and one disk had in common.
 type CommonState struct {
-	Snapshot btrfs.UUID   `json:"snapshot"` // at the source; zero before the first backup
+	Snapshot btrfs.UUID   `json:"snapshot"` // at the source, by its UUID in streams; zero before the first backup
 	Name     string       `json:"name"`
 	Resume   []btrfs.UUID `json:"resume,omitempty"` // snapshots at the source without which an interrupted transfer cannot go on
 	Seen     time.Time    `json:"seen"`
@@ -92,7 +93,10 @@ func LoadState(dir string, job config.Job) (State, error) {
 	if err != nil {
 		return empty, fmt.Errorf("state of job %s in %s: %w: %w", job.Name, path, errStateSyntax, err)
 	}
-	s := durable
+	s, err := parseState(b, job) // once more: the two must not share their maps
+	if err != nil {
+		return empty, err
+	}
 	if b, err := os.ReadFile(path + recentSuffix); err == nil {
 		// After a power cut it may be anything: then the durable one is the newest there is.
 		if recent, err := parseState(b, job); err == nil && recent.Serial == durable.Serial {
@@ -117,7 +121,7 @@ func parseState(b []byte, job config.Job) (State, error) {
 
 // Save writes the state so that a power cut leaves the old or the new one.
 func (s *State) Save(dir string) error {
-	s.Serial++
+	s.Serial = rand.Uint64() // not counted: a state that was lost would begin anew
 	return s.write(dir, "", atomicfile.Write)
 }
 

@@ -25,7 +25,14 @@ type swap struct {
 	*restoring
 	v     version
 	place *btrfs.Place
-	below string // the snapshot directory's path in the source; "" if it is not in there
+	below string   // the snapshot directory's path in the source; "" if it is not in there
+	shown []string // where the source is mounted by itself: there it shows what it was until it is mounted anew
+}
+
+// above reports whether a path lies in a directory.
+func above(dir, path string) bool {
+	below, err := filepath.Rel(dir, path)
+	return err == nil && below != ".." && !strings.HasPrefix(below, "../")
 }
 
 // inPlace replaces the source by the version: made beside it under a hidden name, given the snapshots of the old one, and then, at once, the old one's name.
@@ -49,10 +56,19 @@ func (r *restoring) inPlace(ctx context.Context, v version) error {
 		return err
 	}
 	defer s.place.Close()
+	if s.place.Mounted && strings.Contains(s.place.Name, beforeInfix) {
+		return hintf(fmt.Sprintf("umount %s && mount %s, then restore again", r.o.Job.Source, r.o.Job.Source),
+			"%s was restored already, and still shows what it was: %s", r.o.Job.Source, filepath.Join(s.place.Shown, s.place.Name))
+	}
+	if s.shown, err = btrfs.MountPoints(r.o.Job.Source); err != nil {
+		return err
+	}
 	if r.src.dir.SubvolumeID == r.src.volume.ID || r.src.dir == (btrfs.Dir{}) && r.src.defaultDir() {
 		if s.below, err = filepath.Rel(r.o.Job.Source, r.o.Job.SnapshotDir); err != nil {
 			return err
 		}
+	} else if above(r.o.Job.Source, r.o.Job.SnapshotDir) {
+		return hintf("move the snapshots out of the source, or restore to a new path with --to", "%s lies in the source, but in another subvolume, which cannot be carried over", r.o.Job.SnapshotDir)
 	}
 	if done, err := s.recover(ctx); done || err != nil {
 		return err
@@ -79,6 +95,15 @@ func (s *swap) run(ctx context.Context) error {
 	if err := btrfs.Snapshot(from, s.place.Dir, hidden, false); err != nil {
 		return err
 	}
+	if err := s.exchange(ctx, from, hidden, stage); err != nil {
+		made, infoErr := btrfs.Info(filepath.Join(s.place.Dir, hidden))
+		return errors.Join(err, infoErr, s.discard(hidden, made))
+	}
+	return s.finish(ctx, hidden)
+}
+
+// exchange completes the new subvolume and gives it the source's name. After an error the source is what it was.
+func (s *swap) exchange(ctx context.Context, from, hidden string, stage *staging) error {
 	if err := s.furnish(from, filepath.Join(s.place.Dir, hidden), stage.brought); err != nil {
 		return err
 	}
@@ -89,13 +114,10 @@ func (s *swap) run(ctx context.Context) error {
 	if err := btrfs.Commit(s.place.Dir); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := btrfs.Exchange(s.place.Dir, s.place.Name, hidden); err != nil {
-		return err
-	}
-	return s.finish(ctx, hidden)
+	return btrfs.Exchange(s.place.Dir, s.place.Name, hidden)
 }
 
 // furnish gives the new subvolume the snapshots of the old one, and the one it is made of.
@@ -105,13 +127,13 @@ func (s *swap) furnish(from, volume string, brought bool) error {
 		return err
 	}
 	if s.below == "" {
-		if err := catalog.SetVolume(s.o.Job.SnapshotDir, info.UUID); err != nil || !brought {
+		if err := catalog.SetVolume(s.o.Job.SnapshotDir, info.UUID, func(catalog.Entry) bool { return true }); err != nil || !brought {
 			return err
 		}
-		return s.keepCommon(from, volume, s.v)
+		return s.keepCommon(from, volume, s.v, false)
 	}
 	dir := filepath.Join(volume, s.below)
-	if err := prepareSnapshotDir(dir); err != nil {
+	if err := prepareSnapshotDir(dir, s.o.Clock.Wall); err != nil {
 		return err
 	}
 	cat, err := catalog.Read(s.o.Job.SnapshotDir)
@@ -129,7 +151,7 @@ func (s *swap) furnish(from, volume string, brought bool) error {
 // finish takes from the old subvolume, which has the hidden name by now, the snapshots that the new one has as well, and gives it its final name: last, since it is
 // by the hidden one that the next restoration finds what an interrupted one has not done.
 func (s *swap) finish(ctx context.Context, hidden string) (err error) {
-	if s.below != "" && !s.place.Mounted { // a source that is still the old one must keep its snapshots until it is mounted anew
+	if s.below != "" && len(s.shown) == 0 { // a source that is still the old one must keep its snapshots until it is mounted anew
 		err = s.dropMoved(ctx, filepath.Join(s.place.Dir, hidden, s.below), filepath.Join(s.place.Dir, s.place.Name, s.below))
 	}
 	return errors.Join(err, s.nameBefore(hidden))
@@ -159,13 +181,18 @@ func (s *swap) nameBefore(hidden string) error {
 // explain says what is to be done now.
 func (s *swap) explain() {
 	source := s.o.Job.Source
+	for _, point := range s.shown {
+		s.note("%s shows what was there until it is mounted anew: umount %s && mount %s, or restart the machine; where /etc/fstab or the boot loader names it by subvolid=, name it by subvol= instead, "+
+			"and where it is the default subvolume, choose the new one with btrfs subvolume set-default", point, point, point)
+	}
 	if s.place.Mounted {
-		s.note("%s is mounted and shows what it was until it is mounted anew: umount %s && mount %s, or restart the machine; where /etc/fstab or the boot loader names it by subvolid=, name it by subvol= instead",
-			source, source, source)
 		s.note("what it was is now %s, counted from the top level of the file system; mount that with subvolid=5 to delete it when nobody misses anything", s.mine.Before)
 	} else {
 		s.note("programs that have files in %s open still work on what it was: restart them", source)
 		s.note("what it was is kept as %s; when nobody misses anything: btrfs subvolume delete %s", s.mine.Before, s.mine.Before)
+	}
+	if s.below != "" && (len(s.shown) > 0 || s.leaves()) {
+		s.note("snapshots are left in %s; they are to be deleted before it", filepath.Join(s.mine.Before, s.below))
 	}
 	if len(s.src.nested) > 0 {
 		s.note("subvolumes that were inside the source are not in its snapshots and now lie in %s: %s", s.mine.Before, quoted(s.src.nested))
@@ -202,6 +229,11 @@ func (s *swap) dropMoved(ctx context.Context, older, newer string) error {
 	return errors.Join(err, catalog.Forget(older, func(id btrfs.UUID) bool { return gone[id] }), btrfs.Commit(older))
 }
 
+// leaves reports whether the old snapshot directory has snapshots that the new one has not: those of others, and those that somebody has written into.
+func (s *swap) leaves() bool {
+	return slices.ContainsFunc(s.src.snapshots, func(n Snapshot) bool { return !n.Own || s.src.altered[n.UUID] })
+}
+
 // recover looks for what an interrupted restoration has left beside the source: a new subvolume that never took its place is deleted, an old one that has lost it gets its final name. done
 // means that what was asked for is in place already.
 func (s *swap) recover(ctx context.Context) (done bool, err error) {
@@ -219,12 +251,17 @@ func (s *swap) recover(ctx context.Context) (done bool, err error) {
 			continue // not a subvolume: not ours
 		}
 		switch {
-		case id == left.UUID.String() && left.UUID != s.src.volume.UUID: // the exchange has happened
+		case id == left.UUID.String(): // the exchange has happened
 			if s.o.DryRun {
 				s.note("an interrupted restoration would be finished: %s", n.Name())
 				continue
 			}
-			done = done || s.isRestored()
+			// The source that is mounted may be this one: then nothing can be done before it is mounted anew.
+			restored, err := s.isRestored(ctx)
+			if err != nil {
+				return false, err
+			}
+			done = done || restored || left.UUID == s.src.volume.UUID
 			if err := s.finish(ctx, n.Name()); err != nil {
 				return done, err
 			}
@@ -237,22 +274,36 @@ func (s *swap) recover(ctx context.Context) (done bool, err error) {
 	return done, nil
 }
 
-// isRestored reports whether the source is made of the version.
-func (s *swap) isRestored() bool {
+// isRestored reports whether the source is made of the version, and has not been changed since.
+func (s *swap) isRestored(ctx context.Context) (bool, error) {
+	changed, err := s.src.writtenSince(ctx, s.o.Job.Source, s.src.volume.Otransid)
+	if err != nil || changed {
+		return false, err
+	}
 	return s.src.volume.ParentUUID == s.v.UUID || slices.ContainsFunc(s.src.snapshots, func(n Snapshot) bool {
 		return btrfs.SameContent(n.Subvolume, s.v.Subvolume) && (n.UUID == s.src.volume.ParentUUID || n.ParentUUID == s.src.volume.ParentUUID)
-	})
+	}), nil
 }
 
 // discard deletes a new subvolume that never took its place, with the snapshots that it was given.
 func (s *swap) discard(name string, left btrfs.Subvolume) error {
-	dir := filepath.Join(s.place.Dir, name, s.below)
-	for _, v := range s.src.all {
-		if v.ParentID != left.ID || s.below == "" {
-			continue
+	if left.UUID == s.src.volume.UUID || left.UUID.IsZero() {
+		return fmt.Errorf("%s is the source itself", name) // whatever led here: never
+	}
+	if s.below != "" {
+		dir := filepath.Join(s.place.Dir, name, s.below)
+		names, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
 		}
-		if err := btrfs.Delete(dir, v.Name, v.UUID); err != nil {
-			return fmt.Errorf("clean up after an interrupted restoration: %w", err)
+		for _, n := range names {
+			v, err := btrfs.Info(filepath.Join(dir, n.Name()))
+			if err != nil || v.ParentID != left.ID { // not one of the twins
+				continue
+			}
+			if err := btrfs.Delete(dir, n.Name(), v.UUID); err != nil {
+				return fmt.Errorf("clean up after an interrupted restoration: %w", err)
+			}
 		}
 	}
 	if err := btrfs.Delete(s.place.Dir, name, left.UUID); err != nil {

@@ -123,6 +123,7 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 		r.rec.Transfers = append(r.rec.Transfers, tr)
 		r.mu.Unlock()
 		if made != nil {
+			parents[made.UUID] = Backup{}
 			if i := slices.IndexFunc(t.backups, func(b Backup) bool { return tr.Parent != "" && b.Name == tr.Parent }); i >= 0 {
 				parents[made.UUID] = t.backups[i]
 			}
@@ -146,8 +147,12 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 	}
 	slices.SortStableFunc(t.backups, func(a, b Backup) int { return a.Taken.Compare(b.Taken) })
 	r.logTransfers(t, len(send))
-	r.fingerprints(ctx, t, parents)
-	return r.pruneDestination(ctx, t)
+	r.fingerprints(ctx, t, parents) // while their parents are there
+	if err := r.pruneDestination(ctx, t); err != nil {
+		return err
+	}
+	r.fingerprints(ctx, t, nil) // of those that were made before
+	return nil
 }
 
 func (r *run) logTransfers(t *target, wanted int) {
@@ -307,7 +312,7 @@ func (r *run) remember(s *DestinationState, t *target, now time.Time) {
 		disk, known := s.Disks[id.FileSystem.String()]
 		snap, _, common := lastCommon(r.source.snapshots, t.backups)
 		if common {
-			disk.Snapshot, disk.Name = snap.UUID, snap.Name
+			disk.Snapshot, disk.Name = snap.StreamUUID(), snap.Name // which a twin has as well, after a restoration
 		}
 		disk.Resume = nil
 		for _, needed := range t.resume {

@@ -91,7 +91,7 @@ func (s *sender) transfer(ctx context.Context, snap Snapshot, backups []Backup, 
 			return t, &backup
 		}
 		// A parent that is not what it seems, or a kernel's mistake in the stream, shows as a name that is missing or taken.
-		mismatch := !a.full() && !errors.Is(err, ErrNameTaken) && (says(err, syscall.ENOENT) || says(err, syscall.EEXIST))
+		mismatch := !a.full() && !errors.Is(err, ErrNameTaken) && (says(err, syscall.ENOENT) || says(err, syscall.EEXIST) || says(err, syscall.ENOTEMPTY))
 		otherwise := mismatch || errors.Is(err, btrfs.ErrParentMissing) || errors.Is(err, btrfs.ErrCloneSource)
 		otherwise = otherwise || a.from != nil && cannotGoOn(err)
 		if otherwise && ctx.Err() == nil {

@@ -35,6 +35,7 @@ func (s staged) Receive(ctx context.Context, dir, name string, in jobs.Incoming,
 
 // TROUBLE 4: the sender fails after everything has come, its END included; the receiver fails after it has finished. Neither makes a backup, and the next run does.
 func TestStageFailsAtTheEnd(t *testing.T) {
+	t.Parallel()
 	late := errors.New("exit status 1, after the end")
 	for name, breaks := range map[string]func(*staged){
 		"the sender":   func(s *staged) { s.confirm = func() error { return late } },

@@ -17,7 +17,7 @@ import (
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
-// Each trouble must leave the other destination (d2) complete and delete nothing.
+// TROUBLE 10: one of two destinations is away, or in some trouble: the record and the exit status say so, the other one (d2) is complete, and nothing is deleted.
 func TestTroubleAtOneDestination(t *testing.T) {
 	tests := []struct {
 		name    string

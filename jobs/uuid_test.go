@@ -226,23 +226,40 @@ func TestForeignIsKept(t *testing.T) {
 	}
 }
 
-// TROUBLE 43: the source is gone: snapshots and backups stay.
+// TROUBLE 43: the source is gone, or has another name: snapshots and backups stay, and status is not well.
 func TestSourceGone(t *testing.T) {
-	w := newWorld(t, 1)
-	w.job.SnapshotDir = filepath.Join(w.src.Path, "snapshots")
-	must(t, os.Mkdir(w.job.SnapshotDir, 0o700))
-	w.job.Keep, w.job.Destinations[0].Keep = config.Keep{Within: 1}, config.Keep{Within: 1}
-	w.write("a", "1")
-	first := w.mustRun()
-	btrfsProgram(t, "subvolume", "delete", w.source())
-	w.pass(1000 * day)
-	if r := w.run(); r.Result != jobs.ResultFailed || len(r.Pruned) > 0 {
-		t.Errorf("%+v", r)
-	}
-	for _, path := range []string{filepath.Join(w.job.SnapshotDir, first.Snapshot), w.path(0, first.Snapshot)} {
-		if _, err := btrfs.Info(path); err != nil {
-			t.Error(err)
-		}
+	for name, gone := range map[string]func(w *world){
+		"deleted": func(w *world) { btrfsProgram(t, "subvolume", "delete", w.source()) },
+		"renamed": func(w *world) { must(t, os.Rename(w.source(), w.source()+".new")) },
+		"replaced by a directory": func(w *world) {
+			must(t, os.Rename(w.source(), w.source()+".new"))
+			must(t, os.Mkdir(w.source(), 0o755))
+		},
+	} {
+		t.Run("TROUBLE 43: "+name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.job.SnapshotDir = filepath.Join(w.src.Path, "snapshots")
+			must(t, os.Mkdir(w.job.SnapshotDir, 0o700))
+			w.job.Keep, w.job.Destinations[0].Keep = config.Keep{Within: 1}, config.Keep{Within: 1}
+			w.write("a", "1")
+			first := w.mustRun()
+			gone(w)
+			w.pass(300 * day)
+			if r := w.run(); r.Result != jobs.ResultFailed || len(r.Pruned) > 0 {
+				t.Errorf("%+v", r)
+			}
+			if r := w.runner.Prune(t.Context(), w.job, jobs.Options{Clock: w.clock()}); r.Result != jobs.ResultFailed || len(r.Pruned) > 0 {
+				t.Errorf("prune: %+v", r)
+			}
+			for _, path := range []string{filepath.Join(w.job.SnapshotDir, first.Snapshot), w.path(0, first.Snapshot)} {
+				if _, err := btrfs.Info(path); err != nil {
+					t.Error(err)
+				}
+			}
+			if s := w.runner.Status(t.Context(), w.job, w.now); !s.Late() {
+				t.Errorf("status: %+v", s)
+			}
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ func (r *restoring) versions(ctx context.Context) ([]version, error) {
 		if err == nil {
 			var there Contents
 			there, err = dest.List(ctx)
-			all = append(all, backupVersions(d.Name, there.Backups)...)
+			all = append(all, r.backupVersions(d.Name, there.Backups)...)
 			err = errors.Join(err, dest.Close())
 		}
 		if err != nil && r.o.From == d.Name || err != nil && r.o.FromDir != "" {
@@ -60,20 +61,13 @@ func (r *restoring) versions(ctx context.Context) ([]version, error) {
 	return all, nil
 }
 
-// backupVersions are the backups of a destination that are of the job. Where none is, as after the loss of the machine that made them, all are offered.
-func backupVersions(where string, backups []Backup) []version {
-	var own, all []version
+// backupVersions are the backups of a destination, and of a directory of snapshots these.
+func (r *restoring) backupVersions(where string, backups []Backup) (all []version) {
 	for _, b := range backups {
-		if !b.Complete || b.Altered {
+		if b.Altered || !b.Complete && (!b.ReadOnly || where != AtSource && r.o.FromDir == "") {
 			continue
 		}
-		v := version{Subvolume: b.Subvolume, where: where, path: b.Path, taken: b.Taken, own: b.Own, siblings: backups}
-		if all = append(all, v); b.Own {
-			own = append(own, v)
-		}
-	}
-	if len(own) > 0 {
-		return own
+		all = append(all, version{Subvolume: b.Subvolume, where: where, path: b.Path, taken: b.Taken, own: b.Own, siblings: backups})
 	}
 	return all
 }
@@ -84,39 +78,50 @@ func (r *restoring) destinations() []config.Destination {
 	if r.o.FromDir != "" {
 		return []config.Destination{{Name: r.o.FromDir, URL: r.o.FromDir}}
 	}
-	return r.o.Job.Destinations
+	all := r.o.Job.Destinations
+	if _, err := os.Lstat(r.o.Job.SnapshotDir); err == nil && r.src == nil { // the source is gone, its snapshots are not
+		all = append([]config.Destination{{Name: AtSource, URL: r.o.Job.SnapshotDir}}, all...)
+	}
+	return all
 }
 
-// pick gives the version that is meant: by name, or the newest that is not younger than the time.
+// pick gives the version that is meant: by name, or the newest that is not younger than the time. What is not known to be of the job, as after the loss of the machine that made it,
+// counts if nothing else fits.
 func (r *restoring) pick(all []version) (version, error) {
-	if r.o.At == "" {
-		return r.onlyOrigin(all, all[0])
-	}
-	for _, v := range all {
-		if v.Name == r.o.At {
-			return v, nil
+	own := slices.DeleteFunc(slices.Clone(all), func(v version) bool { return !v.own })
+	when := r.o.Clock.Wall.Add(24 * time.Hour) // by a clock that was wrong, one may be dated later
+	if r.o.At != "" {
+		for _, v := range slices.Concat(own, all) {
+			if v.Name == r.o.At {
+				return v, nil
+			}
+		}
+		var err error
+		if when, err = ParseWhen(r.o.At, r.o.Clock.Wall, r.Config.Timezone); err != nil {
+			return version{}, hintf(Hint(err), "there is no snapshot of that name, and %w", err)
 		}
 	}
-	when, err := ParseWhen(r.o.At, r.o.Clock.Wall, r.Config.Timezone)
-	if err != nil {
-		return version{}, hintf(Hint(err), "there is no snapshot of that name, and %w", err)
+	if v, ok := atOrBefore(own, when); ok {
+		return v, nil
 	}
+	if v, ok := atOrBefore(all, when); ok {
+		return r.onlyOrigin(all, v)
+	}
+	return version{}, hintf("`btrkeep list` shows what there is", "the oldest of %d is of %s, after %s", len(all),
+		all[len(all)-1].taken.In(r.Config.Timezone).Format(time.DateTime), when.In(r.Config.Timezone).Format(time.DateTime))
+}
+
+// atOrBefore gives the newest that is not younger than when; of several that were taken at once, the first.
+func atOrBefore(all []version, when time.Time) (version, bool) {
 	times := make([]time.Time, len(all))
 	for i, v := range all {
 		times[i] = v.taken
 	}
 	i := AtOrBefore(times, when)
 	if i < 0 {
-		return version{}, hintf("`btrkeep list` shows what there is", "the oldest of %d is of %s, after %s", len(all),
-			all[len(all)-1].taken.In(r.Config.Timezone).Format(time.DateTime), when.Format(time.DateTime))
+		return version{}, false
 	}
-	// Of several that were taken at once, the nearest.
-	for j := range all {
-		if all[j].taken.Equal(times[i]) {
-			return r.onlyOrigin(all, all[j])
-		}
-	}
-	return all[i], nil
+	return all[slices.IndexFunc(times, func(t time.Time) bool { return t.Equal(times[i]) })], true
 }
 
 // onlyOrigin refuses to choose among backups of which it is not known that they are of one source.

@@ -43,7 +43,7 @@ func small(t testing.TB) []byte {
 		command(CmdChmod, path("f"), Uint(AttrMode, 0o600)), end)
 }
 
-// A stream that is cut at any byte is an error.
+// TROUBLE 3: a stream that is cut at any byte is an error.
 func TestReceiverCutAnywhere(t *testing.T) {
 	dir, raw := testdisk.New(t, testdisk.Options{InMemory: true}).Path, small(t)
 	for n := range raw {

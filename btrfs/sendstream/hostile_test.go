@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// A stream that is cut anywhere is an error, and its END is not passed on.
+// TROUBLE 3: a stream that is cut anywhere is an error, and its END is not passed on.
 func TestTapCutAnywhere(t *testing.T) {
 	for _, c := range corpora(t) {
 		for n := range c.stream {

@@ -101,7 +101,7 @@ func TestTapSummary(t *testing.T) {
 	}
 }
 
-// END is passed on only after the end of the input, and after Confirm has agreed.
+// TROUBLE 4: END is passed on only after the end of the input, and after Confirm has agreed.
 func TestTapWithholdsEnd(t *testing.T) {
 	raw := streamOf(t, 1, subvol, mkfile("f"), end)
 	sent, no := len(raw)-len(endBytes), errors.New("exit status 1")

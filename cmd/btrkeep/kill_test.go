@@ -37,7 +37,7 @@ func kills() int {
 	return 40
 }
 
-// Runs are killed at random moments: the program alone, the program with its receiver, the receiver alone. After each, the next run ends well
+// TROUBLE 1: runs are killed at random moments: the program alone, the program with its receiver, the receiver alone. After each, the next run ends well
 // without a hand, no backup is complete and different from its snapshot, what is left behind counts for nothing, and is gone after the good run.
 func TestKilled(t *testing.T) {
 	t.Parallel()

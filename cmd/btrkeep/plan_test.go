@@ -156,7 +156,7 @@ func TestPlanIsWhatRunDoes(t *testing.T) {
 	}
 }
 
-// A second snapshot in the time for which a name stands gets a number, which the plan knows. A name is not given twice: the destination may still
+// TROUBLE 15: a second snapshot in the time for which a name stands gets a number, which the plan knows. A name is not given twice: the destination may still
 // have its first bearer when the source has it no more.
 func TestNamesClash(t *testing.T) {
 	t.Parallel()

@@ -76,9 +76,16 @@ func (m *machine) start(args ...string) *process {
 // startWith starts a command with a configuration; what needs none gets the machine's directories from the environment.
 func (m *machine) startWith(config string, args ...string) *process {
 	m.t.Helper()
+	return m.startAs(nil, config, args...)
+}
+
+// startAs is startWith for a process that differs from others in what as says.
+func (m *machine) startAs(as *syscall.SysProcAttr, config string, args ...string) *process {
+	m.t.Helper()
 	p := &process{t: m.t, cmd: exec.Command(program(m.t), append([]string{"--config", config}, args...)...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	p.cmd.Env = append(os.Environ(), "TZ=UTC", "BTRKEEP_STATE_DIR="+m.state, "BTRKEEP_RUNTIME_DIR="+m.runtime())
+	p.cmd.SysProcAttr = as
 	p.started = time.Now()
 	must(m.t, p.cmd.Start())
 	go func() {

@@ -40,6 +40,7 @@ Exit status: 0 done; 1 failed, the source is as it was unless something else is 
 	f.StringVar(&o.FromDir, "from-dir", "", "restore from a `DIR` of backups, without a configuration")
 	f.StringVar(&o.To, "to", "", "where: a `PATH` that does not exist yet, or for files a directory")
 	f.BoolVar(&o.InPlace, "in-place", false, "instead of the source, which is kept as SOURCE.before-restore-TIME")
+	f.BoolVar(&o.Adopt, "adopt", false, "with --from-dir: a job of the restored subvolume is to prune the backups in DIR as its own")
 	f.BoolVar(&o.Overwrite, "overwrite", false, "let files take the place of those that are there")
 	f.BoolVarP(&o.DryRun, "dry-run", "n", false, "show what would be done and change nothing")
 	a.jsonFlag(c)
@@ -86,6 +87,10 @@ func (a *app) restoration(o *jobs.Restoration, args []string) (cfg *config.Confi
 		return nil, usage("", "--in-place goes with neither --to nor --from-dir")
 	case o.FromDir != "" && o.To == "":
 		return nil, usage("", "--from-dir needs --to")
+	case o.FromDir != "" && o.From != "":
+		return nil, usage("", "--from-dir goes without --from")
+	case o.Adopt && o.FromDir == "":
+		return nil, usage("a job's own backups are known already", "--adopt goes with --from-dir")
 	}
 	if o.FromDir != "" {
 		if o.FromDir, err = filepath.Abs(o.FromDir); err != nil {
@@ -96,11 +101,11 @@ func (a *app) restoration(o *jobs.Restoration, args []string) (cfg *config.Confi
 			return nil, err
 		}
 		o.Paths = args
-		if cfg, err = config.Adhoc(to, o.FromDir, false, a.getenv); err != nil {
+		if cfg, err = config.Adhoc(o.FromDir+".restored", o.FromDir, false, a.getenv); err != nil { // of this, only what no job decides counts
 			return nil, err
 		}
-		o.Job = cfg.Jobs[0]
-		return cfg, nil
+		o.Job = config.Job{Source: to, SnapshotDir: filepath.Join(to, config.DefaultSnapshotDir)}
+		return cfg, a.overwriteNeedsPaths(*o)
 	}
 	if len(args) == 0 {
 		return nil, usage("`btrkeep list` shows the jobs; without a configuration: --from-dir DIR --to PATH", "which job?")
@@ -121,7 +126,14 @@ func (a *app) restoration(o *jobs.Restoration, args []string) (cfg *config.Confi
 	if o.From != "" && o.From != jobs.AtSource && !hasDestination(o.Job, o.From) {
 		return nil, usage("its destinations are in the configuration; \"source\" stands for the snapshots", fmt.Sprintf("job %s has no destination %q", o.Job.Name, o.From))
 	}
-	return cfg, nil
+	return cfg, a.overwriteNeedsPaths(*o)
+}
+
+func (a *app) overwriteNeedsPaths(o jobs.Restoration) error {
+	if o.Overwrite && len(o.Paths) == 0 {
+		return &jobs.HintError{Err: errors.New("--overwrite is for files and directories"), Hint: "--in-place replaces the source and keeps what it was"}
+	}
+	return nil
 }
 
 func hasDestination(job config.Job, name string) bool {

@@ -47,7 +47,7 @@ verify      = { schedule = "@every 1h", deep = true, max_time = "10m" }
 		t.Fatalf("verified before the first: %+v", v)
 	}
 
-	m.metVerify(2 * time.Hour)
+	m.metTask("verify", 2*time.Hour)
 	daemon := m.startDaemon()
 	eventually(t, "the verify that was missed is made", func() bool { return last().Result == "ok" })
 	if r := m.must("status"); !regexp.MustCompile(`(?m)^ +verified just now: ok$`).MatchString(r.stdout) {
@@ -70,7 +70,7 @@ verify      = { schedule = "@every 1h", deep = true, max_time = "10m" }
 	must(t, f.Close())
 	writable("true")
 
-	m.metVerify(2 * time.Hour)
+	m.metTask("verify", 2*time.Hour)
 	daemon = m.startDaemon()
 	eventually(t, "the next verify is made", func() bool { return last().Result == "failed" })
 	if v := last(); v.Problems == 0 || len(v.Damaged) != 1 || v.Damaged[0] != backup.Name {
@@ -86,8 +86,35 @@ verify      = { schedule = "@every 1h", deep = true, max_time = "10m" }
 	daemon.stop()
 }
 
-// metVerify makes the state of the only job say that its verify was last a while ago.
-func (m *machine) metVerify(ago time.Duration) {
+// The daemon restores the newest backup on the schedule, and status tells how long that took; nothing is left of it.
+func TestScheduledDrill(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, 1)
+	m.configure(`
+[jobs.home]
+source      = "$SRC/home"
+destination = "$DST1/home"
+drill       = { schedule = "@monthly" }
+`)
+	m.grow("file", 1, 3_000_000)
+	m.mustRun()
+	m.metTask("drill", 40*24*time.Hour)
+	daemon := m.startDaemon()
+	proved := regexp.MustCompile(`(?m)^ +restore proved just now, \d`)
+	eventually(t, "the drill that was missed is made", func() bool { return proved.MatchString(m.btrkeep("status").stdout) })
+	daemon.stop()
+	if log := daemon.stderr.String(); !strings.Contains(log, "drill of default: ok in ") {
+		t.Errorf("log:\n%s", log)
+	}
+	if left, _ := filepath.Glob(filepath.Join(m.home(), ".btrkeep", ".btrkeep-*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	m.grow("file2", 2, 1000)
+	m.mustRun()
+}
+
+// metTask makes the state of the only job say that its verify, or its drill, was last a while ago.
+func (m *machine) metTask(task string, ago time.Duration) {
 	m.t.Helper()
 	files, _ := filepath.Glob(filepath.Join(m.state, "jobs", "*.json"))
 	var states []string
@@ -104,7 +131,7 @@ func (m *machine) metVerify(ago time.Duration) {
 	var state map[string]any
 	must(m.t, json.Unmarshal(b, &state))
 	at := time.Now().Add(-ago).Format(time.RFC3339Nano)
-	state["tasks"] = map[string]any{"verify": map[string]any{"first_seen": at, "last": at}}
+	state["tasks"] = map[string]any{task: map[string]any{"first_seen": at, "last": at}}
 	b, err = json.Marshal(state)
 	must(m.t, err)
 	must(m.t, os.WriteFile(states[0], b, 0o600))

@@ -111,7 +111,7 @@ func TestStopInTransfer(t *testing.T) {
 	}
 }
 
-// A transfer goes on through signals that are no request to stop: a reload, the end of another child, a terminal's Ctrl-Z and fg, and, with the
+// TROUBLE 30: a transfer goes on through signals that are no request to stop: a reload, the end of another child, a terminal's Ctrl-Z and fg, and, with the
 // same effect on the system calls of a process as the latter, a machine that is suspended.
 func TestSignalsInTransfer(t *testing.T) {
 	t.Parallel()

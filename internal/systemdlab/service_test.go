@@ -63,6 +63,7 @@ func TestService(t *testing.T) {
 				{"Runs/btrfs-progs", func(t *testing.T) { l.testRuns(t, "btrfs-progs", 2) }},
 				{"Runs/native", func(t *testing.T) { l.testRuns(t, "native", 3) }},
 				{"Journal", l.testJournal},
+				{"Proves", l.testProves},
 				{"Sandbox", l.testSandbox},
 				{"Reload", l.testReload},
 				{"NotifyReload", l.testNotifyReload},
@@ -244,6 +245,31 @@ func (l *lab) testJournal(t *testing.T) {
 	}
 	if n := l.run(t, "journalctl MESSAGE_ID=%s BTRKEEP_SNAPSHOT=%s --output=cat --no-pager | wc -l", id, r.Snapshot); n != "1" {
 		t.Errorf("%s lines with the MESSAGE_ID of a transfer for one transfer", n)
+	}
+}
+
+// testProves has the daemon verify and drill from inside the sandbox, with fingerprints, which are taken by inode numbers.
+func (l *lab) testProves(t *testing.T) {
+	more := "keep = { last = 1 }\nverify = { schedule = \"@every 1m\", deep = true }\ndrill = { schedule = \"@every 1m\" }\n"
+	l.write(t, mainConfig, strings.ReplaceAll(config("native", more), "/mnt/dst/home", "/mnt/dst/proved"), 0o644)
+	l.restart(t)
+	for i := range 2 {
+		l.run(t, "echo %d >/mnt/src/home/proved", i)
+		l.backUp(t, "home")
+	}
+	if n := l.run(t, "ls /mnt/dst/proved/.btrkeep.fingerprints | wc -l"); n != "2" {
+		t.Errorf("%s fingerprints of 2 backups", n)
+	}
+	var out string
+	for range 150 {
+		out, _, _ = l.try("btrkeep status")
+		if strings.Contains(out, "verified") && strings.Contains(out, "restore proved") {
+			break
+		}
+		time.Sleep(time.Second)
+	}
+	if !strings.Contains(out, ": ok") || !strings.Contains(out, "restore proved") {
+		t.Errorf("%s\n%s", out, l.journal(t, 30))
 	}
 }
 

@@ -137,15 +137,18 @@ func Pin(dir string, id btrfs.UUID, reason string) (bool, error) {
 	return true, c.write(dir)
 }
 
-// SetVolume notes with all snapshots of a directory of which subvolume they are now: one that was restored descends from only one of them. The caller holds the lock of the directory.
-func SetVolume(dir string, volume btrfs.UUID) error {
+// SetVolume notes with the subvolumes of a directory that are wanted that they are of another source subvolume now: one that was restored descends from only one of them. The caller holds the
+// lock of the directory.
+func SetVolume(dir string, volume btrfs.UUID, wanted func(Entry) bool) error {
 	c, err := Read(dir)
 	if err != nil {
 		return err
 	}
 	for id, e := range c {
-		e.Volume = volume
-		c[id] = e
+		if wanted(e) {
+			e.Volume = volume
+			c[id] = e
+		}
 	}
 	return c.write(dir)
 }

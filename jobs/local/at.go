@@ -8,6 +8,7 @@ import (
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
+	"github.com/btrkeep/btrkeep/jobs/catalog"
 )
 
 // At opens a directory of backups as it is: to restore from it when the source is gone or on the same file system, or the disk mounted read-only; or to have backups brought there to be restored.
@@ -34,4 +35,17 @@ func (o Opener) At(_ context.Context, job config.Job, d config.Destination) (job
 		path: path, job: job, opener: o, origin: machine() + ":" + job.Source,
 		identity: jobs.Identity{FileSystem: fsys.ID, MountPoint: fsys.MountPoint, Free: fsys.Free, Total: fsys.Total, ReadOnly: fsys.ReadOnly},
 	}, nil
+}
+
+// Adopt notes with all backups that have the source of one of them that they are of another subvolume from now on.
+func (d *Dir) Adopt(_ context.Context, of jobs.Backup, volume btrfs.UUID) error {
+	cat, err := catalog.Read(d.path)
+	if err != nil {
+		return err
+	}
+	like, known := cat[of.UUID]
+	if !known {
+		return fmt.Errorf("%s: %w", of.Path, jobs.ErrForeign)
+	}
+	return catalog.SetVolume(d.path, volume, func(e catalog.Entry) bool { return e.Source == like.Source && e.Volume == like.Volume })
 }

@@ -79,6 +79,8 @@ func (o Opener) Open(_ context.Context, job config.Job, d config.Destination, la
 			Err:  fmt.Errorf("%s is not on btrfs", existing),
 			Hint: "is the disk mounted? `require_mount` makes btrkeep wait for it; a destination has to be btrfs (mkfs.btrfs)",
 		}
+	case notMounted(err), errors.Is(err, fs.ErrNotExist): // it was there a moment ago
+		return nil, fmt.Errorf("%w: what is to be mounted at %s is not there", jobs.ErrAbsent, existing)
 	case err != nil:
 		return nil, fmt.Errorf("destination %s: %w", d.URL, err)
 	case wasElsewhere:
@@ -129,11 +131,19 @@ func resolve(path string) (resolved, existing string, err error) {
 		if _, lerr := os.Lstat(at); lerr == nil {
 			return "", "", fmt.Errorf("%w: %s leads nowhere", jobs.ErrAbsent, at) // a dangling link, perhaps into an unmounted disk
 		}
+		if notMounted(err) {
+			return "", "", fmt.Errorf("%w: what is to be mounted above %s is not there", jobs.ErrAbsent, path)
+		}
 		if !errors.Is(err, fs.ErrNotExist) || at == "/" {
 			return "", "", fmt.Errorf("destination %s: %w", path, err)
 		}
 		rest = append([]string{filepath.Base(at)}, rest...)
 	}
+}
+
+// notMounted reports whether an automounter has answered an access that it could not mount anything: systemd's does so with ENODEV, and with EHOSTDOWN while it is being stopped.
+func notMounted(err error) bool {
+	return errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.EHOSTDOWN)
 }
 
 // machine is this installation, machine-id(5); empty where there is none.

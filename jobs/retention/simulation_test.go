@@ -96,7 +96,7 @@ func TestGrandfathers(t *testing.T) {
 	}
 }
 
-// A laptop that slept for a month wakes up: each rule gives up at most the one that the new snapshot pushes out.
+// TROUBLE 12: a laptop that slept for a month wakes up: each rule gives up at most the one that the new snapshot pushes out.
 func TestAsleepForAMonth(t *testing.T) {
 	berlin := zone(t, "Europe/Berlin")
 	keep := config.Keep{Hourly: 24, Daily: 7, Weekly: 4}
