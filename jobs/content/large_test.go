@@ -134,6 +134,10 @@ func TestMemory(t *testing.T) {
 			}
 		}
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(10)) // what counts is what is held, not what is yet to be collected
+	runtime.GC()
+	var before runtime.MemStats
+	runtime.ReadMemStats(&before)
 	var most uint64
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -149,10 +153,6 @@ func TestMemory(t *testing.T) {
 			}
 		}
 	}()
-	defer debug.SetGCPercent(debug.SetGCPercent(10)) // what counts is what is held, not what is yet to be collected
-	runtime.GC()
-	var before runtime.MemStats
-	runtime.ReadMemStats(&before)
 	r, err := content.Compare(t.Context(), filepath.Join(root, "a"), filepath.Join(root, "b"), content.Options{}, func(content.Difference) {})
 	close(stop)
 	<-stopped
