@@ -7,10 +7,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
 	"golang.org/x/sys/unix"
+
+	"github.com/btrkeep/btrkeep/config"
 )
 
 // Holder is who holds a lock; it is written into the lock file for others to read.
@@ -66,6 +70,23 @@ func Lock(path string, holder Holder) (unlock func(), err error) {
 		empty(path)
 		_ = l.Unlock()
 	}, nil
+}
+
+// lockJob takes the job's lock and one for its snapshot directory, which `btrkeep backup` of the same source takes too.
+func lockJob(cfg *config.Config, job config.Job, holder Holder) (unlock func(), err error) {
+	if err := os.MkdirAll(cfg.RuntimeDir, 0o700); err != nil {
+		return nil, hintf("locks live there; set runtime_dir or BTRKEEP_RUNTIME_DIR to a directory that can be written", "runtime directory: %w", err)
+	}
+	first, err := Lock(filepath.Join(cfg.RuntimeDir, job.Name+".lock"), holder)
+	if err != nil {
+		return nil, err
+	}
+	second, err := Lock(filepath.Join(cfg.RuntimeDir, strings.TrimSuffix(filepath.Base(statePath("", job.SnapshotDir)), ".json")+".dir.lock"), holder)
+	if err != nil {
+		first()
+		return nil, err
+	}
+	return func() { second(); first() }, nil
 }
 
 // readHolder waits a little for a holder that has just taken the lock and not yet written its name. A name left by a process that was

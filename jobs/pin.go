@@ -158,7 +158,7 @@ func (n *pinning) source() (unlock func()) {
 			}})
 		}
 		return meant, nil
-	}, func() (func(), error) { return n.lock(n.job, n.holder) })
+	}, func() (func(), error) { return lockJob(n.Config, n.job, n.holder) })
 }
 
 func (n *pinning) destination(ctx context.Context, d config.Destination) {

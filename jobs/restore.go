@@ -149,7 +149,7 @@ func (r *restoring) whole(ctx context.Context, v version) error {
 	}
 	defer stage.close()
 	if to == r.o.Job.Source && r.o.FromDir == "" { // a run must not meet it before it has its snapshot
-		unlock, err := r.lock(r.o.Job, Holder{PID: os.Getpid(), Job: r.o.Job.Name, Since: r.o.Clock.Wall})
+		unlock, err := lockJob(r.Config, r.o.Job, Holder{PID: os.Getpid(), Job: r.o.Job.Name, Since: r.o.Clock.Wall})
 		if err != nil {
 			return err
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -63,26 +62,9 @@ func (r *Runner) execute(ctx context.Context, job config.Job, o Options, pruning
 	return n.rec
 }
 
-// lock takes the job's lock and one for its snapshot directory, which `btrkeep backup` of the same source takes too.
-func (r *Runner) lock(job config.Job, holder Holder) (unlock func(), err error) {
-	if err := os.MkdirAll(r.Config.RuntimeDir, 0o700); err != nil {
-		return nil, hintf("locks live there; set runtime_dir or BTRKEEP_RUNTIME_DIR to a directory that can be written", "runtime directory: %w", err)
-	}
-	first, err := Lock(filepath.Join(r.Config.RuntimeDir, job.Name+".lock"), holder)
-	if err != nil {
-		return nil, err
-	}
-	second, err := Lock(filepath.Join(r.Config.RuntimeDir, strings.TrimSuffix(filepath.Base(statePath("", job.SnapshotDir)), ".json")+".dir.lock"), holder)
-	if err != nil {
-		first()
-		return nil, err
-	}
-	return func() { second(); first() }, nil
-}
-
 // locked does the steps under the job's locks.
 func (r *run) locked(ctx context.Context, steps func(*run, context.Context) error) error {
-	unlock, err := r.lock(r.job, Holder{PID: os.Getpid(), Job: r.job.Name, Since: r.opts.Clock.Wall})
+	unlock, err := lockJob(r.Config, r.job, Holder{PID: os.Getpid(), Job: r.job.Name, Since: r.opts.Clock.Wall})
 	if err != nil {
 		return err
 	}

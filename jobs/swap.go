@@ -40,7 +40,7 @@ func (r *restoring) inPlace(ctx context.Context, v version) error {
 	if r.src == nil {
 		return hintf("restore to a new path: `btrkeep restore JOB --to PATH`", "there is no source in whose place to restore")
 	}
-	unlock, err := r.lock(r.o.Job, Holder{PID: os.Getpid(), Job: r.o.Job.Name, Since: r.o.Clock.Wall})
+	unlock, err := lockJob(r.Config, r.o.Job, Holder{PID: os.Getpid(), Job: r.o.Job.Name, Since: r.o.Clock.Wall})
 	if err != nil {
 		return err
 	}

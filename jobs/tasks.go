@@ -1,11 +1,8 @@
 package jobs
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/btrkeep/btrkeep/config"
@@ -136,18 +133,11 @@ func (r *Runner) NoteVerify(job config.Job, rep VerifyReport) error {
 
 // Remember changes the state of a job, under the locks that a run of it takes: an error wraps *HeldError while one is under way.
 func Remember(cfg *config.Config, job config.Job, change func(*State)) error {
-	if err := os.MkdirAll(cfg.RuntimeDir, 0o700); err != nil {
-		return fmt.Errorf("runtime directory: %w", err)
+	unlock, err := lockJob(cfg, job, Holder{PID: os.Getpid(), Job: job.Name, Since: time.Now()})
+	if err != nil {
+		return err
 	}
-	holder := Holder{PID: os.Getpid(), Job: job.Name, Since: time.Now()}
-	directory := strings.TrimSuffix(filepath.Base(statePath("", job.SnapshotDir)), ".json")
-	for _, name := range []string{job.Name + ".lock", directory + ".dir.lock"} {
-		unlock, err := Lock(filepath.Join(cfg.RuntimeDir, name), holder)
-		if err != nil {
-			return err
-		}
-		defer unlock()
-	}
+	defer unlock()
 	s, err := LoadState(cfg.StateDir, job)
 	if err != nil {
 		return err
