@@ -2,6 +2,7 @@ package btrfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -65,10 +66,40 @@ func (t *Tree) Close() error { return unix.Close(t.fd) }
 func (t *Tree) OpenFile(inode uint64) (*os.File, error) {
 	name := fmt.Sprintf("inode %d of %s", inode, t.path)
 	fd, err := openFileByID(t.fd, t.info.ID, inode)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) { // containers do not let open_by_handle_at(2) through
+		fd, err = t.openByName(inode)
+	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	return os.NewFile(uintptr(fd), name), nil
+}
+
+// openByName opens a file by one of its names.
+func (t *Tree) openByName(inode uint64) (fd int, err error) {
+	names, err := Names(t.path, inode)
+	if err == nil && len(names) == 0 {
+		err = unix.ENOENT
+	}
+	if err != nil {
+		return -1, err
+	}
+	fd, err = unix.Openat2(t.fd, names[0], &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_NOATIME | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil && st.Ino != inode {
+		err = unix.ESTALE
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 // Inode is what a tree says of an inode besides names, attributes and data.
