@@ -6,6 +6,7 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 GO         ?= go
 TESTFLAGS  ?= # such as -v, -run NAME, -race
 BENCHFLAGS ?= # such as -short
+FUZZTIME   ?= 150s
 tool        = $(GO) tool -modfile=tools/go.mod
 
 # Programs, or files, and the Debian packages that have them.
@@ -48,6 +49,12 @@ test-long: ## also those that take long: booted systemd, many kills, many power 
 	@tools/install-deps.sh $(for_long)
 	BTRKEEP_LONG=1 $(GO) test -tags long -timeout 2h $(TESTFLAGS) ./...
 	BTRKEEP_LONG=1 BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -tags long -timeout 2h $(TESTFLAGS) -skip '$(native_only)' ./jobs
+
+.PHONY: fuzz
+fuzz: ## what reads send streams, fed with what is none, for FUZZTIME each (root)
+	@tools/install-deps.sh $(for_btrfs)
+	for target in FuzzDecode FuzzTap FuzzDecompress FuzzReceive; do \
+		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./btrfs/sendstream || exit; done
 
 .PHONY: bench
 bench: ## side by side with btrbk and with btrfs send | btrfs receive (root)

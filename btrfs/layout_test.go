@@ -32,6 +32,7 @@ func facts() []fact {
 		wait     subvolWait
 		fs       fsInfoArgs
 		ts       timespec
+		mapping  fiemap
 	)
 	of := func(field, structure string) string { return fmt.Sprintf("offsetof(%s, %s)", structure, field) }
 	const (
@@ -46,6 +47,7 @@ func facts() []fact {
 		cWait     = "struct btrfs_ioctl_subvol_wait"
 		cFs       = "struct btrfs_ioctl_fs_info_args"
 		cTime     = "struct btrfs_ioctl_timespec"
+		cMap      = "struct fiemap"
 		cRoot     = "struct btrfs_root_item"
 		cRef      = "struct btrfs_root_ref"
 		cInode    = "struct btrfs_inode_item"
@@ -66,6 +68,8 @@ func facts() []fact {
 		{"BTRFS_IOC_START_SYNC", iocStartSync, 0x80089418},
 		{"BTRFS_IOC_WAIT_SYNC", iocWaitSync, 0x40089416},
 		{"BTRFS_IOC_FS_INFO", iocFsInfo, 0x8400941f},
+		{"FS_IOC_FIEMAP", iocFiemap, 0xc020660b},
+		{"FIEMAP_FLAG_SYNC", fiemapSync, 1},
 
 		{"BTRFS_SUBVOL_RDONLY", subvolReadOnly, 2},
 		{"BTRFS_ROOT_SUBVOL_RDONLY", rootReadOnly, 1},
@@ -87,6 +91,10 @@ func facts() []fact {
 		{"BTRFS_FILE_EXTENT_REG", extentRegular, 1},
 
 		{"sizeof(" + cTime + ")", unsafe.Sizeof(ts), 16},
+		{"sizeof(" + cMap + ")", unsafe.Sizeof(mapping), 32},
+		{of("fm_length", cMap), unsafe.Offsetof(mapping.length), 8},
+		{of("fm_flags", cMap), unsafe.Offsetof(mapping.flags), 16},
+		{of("fm_extent_count", cMap), unsafe.Offsetof(mapping.count), 24},
 		{"sizeof(" + cVol1 + ")", unsafe.Sizeof(vol1), 4096},
 		{of("fd", cVol1), unsafe.Offsetof(vol1.fd), 0},
 		{of("name", cVol1), unsafe.Offsetof(vol1.name), 8},
@@ -215,7 +223,7 @@ func TestLayoutAgainstHeaders(t *testing.T) {
 		known = append(known, f)
 	}
 	var c strings.Builder
-	c.WriteString("#include <stdio.h>\n#include <stddef.h>\n#include <linux/magic.h>\n#include <linux/btrfs.h>\n#include <linux/btrfs_tree.h>\nint main(void) {\n")
+	c.WriteString("#include <stdio.h>\n#include <stddef.h>\n#include <linux/magic.h>\n#include <linux/btrfs.h>\n#include <linux/fs.h>\n#include <linux/fiemap.h>\n#include <linux/btrfs_tree.h>\nint main(void) {\n")
 	want := map[string]string{}
 	for _, f := range known {
 		fmt.Fprintf(&c, "printf(\"%s=%%#llx\\n\", (unsigned long long)(%s));\n", f.c, f.c)

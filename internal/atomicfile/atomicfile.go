@@ -14,7 +14,7 @@ const Suffix = ".new"
 
 // Write replaces the file at path, readable for its owner alone, and makes that durable. Whoever writes the same path at the same time has to be kept away by a lock.
 func Write(path string, data []byte) error {
-	if err := replace(path, data, (*os.File).Sync); err != nil {
+	if err := ReplaceAfter(path, data, (*os.File).Sync); err != nil {
 		return err
 	}
 	dir, err := os.Open(filepath.Dir(path)) // the name is durable once its directory is
@@ -26,10 +26,11 @@ func Write(path string, data []byte) error {
 
 // Replace is [Write] without waiting for the disk: readers find the old or the new file, but a power cut may leave anything.
 func Replace(path string, data []byte) error {
-	return replace(path, data, func(*os.File) error { return nil })
+	return ReplaceAfter(path, data, func(*os.File) error { return nil })
 }
 
-func replace(path string, data []byte, sync func(*os.File) error) error {
+// ReplaceAfter is [Replace] that has the new file passed to sync before it gets its name.
+func ReplaceAfter(path string, data []byte, sync func(*os.File) error) error {
 	temporary := path + Suffix
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -4,6 +4,8 @@
 // other tools and people: only what is in the catalog by UUID is ever deleted. If it is lost, nothing is deleted
 // any more and nothing else changes.
 //
+// Nothing here calls fsync(2), for which see [btrfs.WriteOut]: what is written is durable with the next commit of the file system, and not without what was done before it.
+//
 // A pin is in the entry: so it is kept by UUID, survives that the job is renamed, and is honoured wherever the disk is attached. An extended attribute of the
 // subvolume would have to be set before that turns read-only and could not change later, and read-only is never flipped.
 package catalog
@@ -73,7 +75,7 @@ func Read(dir string) (Catalog, error) {
 	return c, nil
 }
 
-// Add appends entries, durably. The caller holds the lock of the directory.
+// Add appends entries; the next [btrfs.Commit] makes them durable. The caller holds the lock of the directory.
 func Add(dir string, entries ...Entry) error {
 	f, err := open(dir, os.O_RDWR|os.O_CREATE|os.O_APPEND)
 	if err != nil {
@@ -85,14 +87,14 @@ func Add(dir string, entries ...Entry) error {
 	if _, err := f.Write(text); err != nil {
 		return fmt.Errorf("write catalog: %w", err)
 	}
-	if err := f.Sync(); err != nil {
+	if err := btrfs.WriteOut(f); err != nil {
 		return fmt.Errorf("write catalog: %w", err)
 	}
 	return nil
 }
 
 // Forget rewrites the catalog without the entries for which gone is true. The caller holds the lock of the directory. An entry too many does no
-// harm: it names a subvolume that does not exist.
+// harm: it names a subvolume that does not exist. So it does not wait until that is durable.
 func Forget(dir string, gone func(btrfs.UUID) bool) error {
 	c, err := Read(dir)
 	if err != nil {
@@ -103,7 +105,7 @@ func Forget(dir string, gone func(btrfs.UUID) bool) error {
 	if len(c) == n {
 		return nil
 	}
-	return c.write(dir)
+	return c.replace(dir)
 }
 
 // Replace puts an entry in the place of the one of another subvolume, if there is one: after a power cut there is one or the other. The caller holds the lock of the directory.
@@ -153,9 +155,21 @@ func SetVolume(dir string, volume btrfs.UUID, wanted func(Entry) bool) error {
 	return c.write(dir)
 }
 
+// write replaces the catalog's file, durably.
 func (c Catalog) write(dir string) error {
+	if err := c.replace(dir); err != nil {
+		return err
+	}
+	if err := btrfs.Commit(dir); err != nil {
+		return fmt.Errorf("write catalog: %w", err)
+	}
+	return nil
+}
+
+// replace replaces the catalog's file; the next commit makes that durable. After a power cut there is the old one or the new one.
+func (c Catalog) replace(dir string) error {
 	entries := slices.SortedFunc(maps.Values(c), func(a, b Entry) int { return a.Taken.Compare(b.Taken) })
-	if err := atomicfile.Write(filepath.Join(dir, File), encode(entries)); err != nil {
+	if err := atomicfile.ReplaceAfter(filepath.Join(dir, File), encode(entries), btrfs.WriteOut); err != nil {
 		return fmt.Errorf("write catalog: %w", err)
 	}
 	return nil

@@ -1,8 +1,12 @@
 package catalog
 
 import (
+	"encoding/binary"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,10 +14,15 @@ import (
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/btrfs/sendstream"
+	"github.com/btrkeep/btrkeep/internal/testdisk"
 )
 
+func TestMain(m *testing.M) { testdisk.Main(m) }
+
+func newDir(t *testing.T) string { return testdisk.New(t, testdisk.Options{InMemory: true}).Path }
+
 func TestCatalog(t *testing.T) {
-	dir := t.TempDir()
+	dir := newDir(t)
 	if c, err := Read(dir); err != nil || len(c) != 0 {
 		t.Fatalf("a missing catalog: %v %v", c, err)
 	}
@@ -54,7 +63,7 @@ func TestCatalog(t *testing.T) {
 
 // A pin is set in the entry that there is, and stays with it whatever else is written.
 func TestPin(t *testing.T) {
-	dir := t.TempDir()
+	dir := newDir(t)
 	if known, err := Pin(dir, btrfs.UUID{1}, "reason"); known || err != nil {
 		t.Errorf("in a missing catalog: %v %v", known, err)
 	}
@@ -108,7 +117,7 @@ func TestPin(t *testing.T) {
 }
 
 func TestCatalogIsNoLink(t *testing.T) {
-	dir := t.TempDir()
+	dir := newDir(t)
 	victim := filepath.Join(dir, "victim")
 	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
@@ -121,5 +130,97 @@ func TestCatalogIsNoLink(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(victim); string(b) != "precious" {
 		t.Errorf("%q", b)
+	}
+}
+
+// Nothing that is written to a catalog is written to the log of the file system: that would name the subvolumes that were deleted from its directory, and the kernel may be unable
+// to replay that after a power cut.
+func TestNoLog(t *testing.T) {
+	disk := testdisk.New(t, testdisk.Options{})
+	dir := disk.Path
+	logRoot := func() uint64 {
+		t.Helper()
+		f, err := os.Open(disk.Image)
+		must(t, err)
+		defer f.Close()
+		var b [8]byte
+		_, err = f.ReadAt(b[:], 64<<10+0x60) // log_root of struct btrfs_super_block
+		must(t, err)
+		return binary.LittleEndian.Uint64(b[:])
+	}
+	subvolume := func(name string) Entry {
+		must(t, btrfs.Create(dir, name))
+		info, err := btrfs.Info(filepath.Join(dir, name))
+		must(t, err)
+		return Entry{UUID: info.UUID, Name: name}
+	}
+	gone := func(e Entry) {
+		must(t, btrfs.Delete(dir, e.Name, e.UUID))
+	}
+	one, two, three, four := subvolume("one"), subvolume("two"), subvolume("three"), subvolume("four")
+	check := func(what string) {
+		t.Helper()
+		if at := logRoot(); at != 0 {
+			t.Errorf("%s: there is a log at %d", what, at)
+		}
+	}
+	must(t, Add(dir, one, two))
+	check("Add")
+	gone(one)
+	must(t, Forget(dir, func(id btrfs.UUID) bool { return id == one.UUID }))
+	check("Forget")
+	must(t, Add(dir, three))
+	check("Add to one that was renamed")
+	gone(two)
+	must(t, Replace(dir, two.UUID, four))
+	check("Replace")
+	_, err := Pin(dir, three.UUID, "reason")
+	must(t, err)
+	check("Pin")
+
+	// A log does show there: so the check can fail.
+	f, err := os.Create(filepath.Join(dir, "file"))
+	must(t, err)
+	must(t, f.Sync())
+	must(t, f.Close())
+	if logRoot() == 0 {
+		t.Error("an fsync has left no log")
+	}
+}
+
+// What is promised to be durable is there after a power cut, however it is stored: within the tree, in extents, compressed.
+func TestDurable(t *testing.T) {
+	for _, options := range []string{"", "compress-force=zstd", "max_inline=0"} {
+		for _, n := range []int{1, 12, 2000} {
+			disk := testdisk.NewFaulty(t, testdisk.Options{MountOptions: options})
+			dir := disk.Path
+			want := Catalog{}
+			for i := range n {
+				e := Entry{UUID: btrfs.UUID{1, byte(i), byte(i >> 8)}, Name: fmt.Sprint("name ", i)}
+				want[e.UUID] = e
+			}
+			must(t, Add(dir, slices.Collect(maps.Values(want))...))
+			must(t, btrfs.Commit(dir))
+			cut := func(what string) {
+				t.Helper()
+				image := filepath.Join(t.TempDir(), "image")
+				disk.PowerCut(image, 1, 0)
+				if got, err := Read(testdisk.MountImage(t, image).Path); err != nil || !cmp.Equal(want, got) {
+					t.Errorf("%q, %d entries, %s: %v\n%s", options, n, what, err, cmp.Diff(want, got))
+				}
+			}
+			cut("Add")
+			e := Entry{UUID: btrfs.UUID{2}, Name: "another"}
+			want[e.UUID] = e
+			must(t, Replace(dir, btrfs.UUID{}, e))
+			cut("Replace")
+		}
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

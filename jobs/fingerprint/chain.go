@@ -194,5 +194,5 @@ func (s Store) sweep() error {
 			}
 		}
 	}
-	return syncDir(s.Dir)
+	return btrfs.Commit(s.Dir)
 }

@@ -88,7 +88,7 @@ func (w *writer) flush() error {
 	return err
 }
 
-// commit makes the file durable, then gives it its name, and says how large it is.
+// commit gives the file its name once it is complete, makes that durable, and says how large it is. For why without fsync see [btrfs.WriteOut].
 func (w *writer) commit() (size int64, err error) {
 	if err := w.finish(); err != nil {
 		return 0, err
@@ -103,7 +103,7 @@ func (w *writer) finish() error {
 		_, err = w.file.WriteAt(w.header.encode(), 0)
 	}
 	if err == nil {
-		err = w.file.Sync()
+		err = btrfs.WriteOut(w.file)
 	}
 	if err != nil {
 		return errors.Join(err, w.abort())
@@ -114,19 +114,11 @@ func (w *writer) finish() error {
 	if err != nil {
 		return errors.Join(err, os.Remove(w.file.Name()))
 	}
-	return syncDir(filepath.Dir(w.path))
+	return btrfs.Commit(filepath.Dir(w.path))
 }
 
 // abort leaves nothing behind.
 func (w *writer) abort() error { return errors.Join(w.file.Close(), os.Remove(w.file.Name())) }
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
 
 func (h header) encode() []byte {
 	b, err := binary.Append(make([]byte, 0, bodyStart), binary.LittleEndian, h)

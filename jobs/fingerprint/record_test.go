@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/internal/testdisk"
 )
 
 // drawLayer draws the records of a fingerprint; of a delta if it is one.
@@ -134,7 +135,7 @@ func (m model) records() (all []record) {
 
 // A chain says what its fingerprints come to when one is applied after the other.
 func TestMerge(t *testing.T) {
-	dir := t.TempDir()
+	dir := testdisk.New(t, testdisk.Options{InMemory: true}).Path
 	rapid.Check(t, func(t *rapid.T) {
 		want := model{}
 		var c chain

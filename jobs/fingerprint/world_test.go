@@ -114,7 +114,7 @@ func (w *world) next() fingerprint.Summary {
 // whole is a store in which the fingerprint of backup n was made from nothing.
 func (w *world) whole(n int) fingerprint.Store {
 	w.t.Helper()
-	s := fingerprint.Store{Dir: filepath.Join(w.t.TempDir(), "whole")}
+	s := fingerprint.Store{Dir: filepath.Join(w.target, "alone")}
 	_, err := s.Make(w.t.Context(), w.path(n), w.backups[n], nil, fingerprint.Options{})
 	ok(w.t, err)
 	return s
