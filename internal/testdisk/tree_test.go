@@ -1,6 +1,7 @@
 package testdisk_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -114,13 +115,15 @@ func wantDiffs(t *testing.T, a, b string, want int) {
 // setTimes gives everything one time of modification.
 func setTimes(t *testing.T, dir string) {
 	t.Helper()
+	var all []string
 	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		ts := []unix.Timespec{{Sec: 1}, {Sec: 1}}
-		return unix.UtimesNanoAt(unix.AT_FDCWD, path, ts, unix.AT_SYMLINK_NOFOLLOW)
+		all = append(all, path)
+		return err
 	})
+	for _, path := range all { // only now: to read a directory may change its atime
+		ts := []unix.Timespec{{Sec: 1}, {Sec: 1}}
+		err = errors.Join(err, unix.UtimesNanoAt(unix.AT_FDCWD, path, ts, unix.AT_SYMLINK_NOFOLLOW))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
