@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"path"
 	"strings"
 )
 
@@ -31,6 +32,9 @@ func (l *loader) checkOneForm(d *draft) {
 // checkComplete looks for what a job must have, and what it probably should.
 func (l *loader) checkComplete(jobs []*draft) {
 	for _, d := range jobs {
+		if d.receives() {
+			continue // see checkReceived
+		}
 		if _, ok := d.set["source"]; !ok && !misspelt(d.at, "source") {
 			l.fail(d.at.keyPlace(), `add what is backed up: source = "/home"`, "job %q has no source", d.Name)
 		}
@@ -72,6 +76,9 @@ func (l *loader) checkPlaces(jobs []*draft) {
 	snapshots := l.checkSnapshotDirs(jobs)
 	seen := map[string]node{}
 	for _, d := range jobs {
+		if d.receives() {
+			continue
+		}
 		for _, t := range d.targets {
 			n, ok := t.set["url"]
 			if !ok || t.URL == "" {
@@ -83,7 +90,7 @@ func (l *loader) checkPlaces(jobs []*draft) {
 			} else {
 				seen[sameURL(t.URL)] = n
 			}
-			if owner, taken := snapshots[t.URL]; taken {
+			if owner, taken := snapshots[at(t.URL, pathOf(t.URL))]; taken {
 				l.fail(n.valuePlace(), "give it a directory of its own", "destination %q holds the snapshots of job %q", t.URL, owner)
 			}
 			l.checkInside(d, t, n)
@@ -101,7 +108,7 @@ func otherPlace(n, first node) string {
 	return "; the other is at " + other.String()
 }
 
-// checkSnapshotDirs gives the job of each snapshot directory.
+// checkSnapshotDirs gives the job of each snapshot directory, by machine and path: see at.
 func (l *loader) checkSnapshotDirs(jobs []*draft) map[string]string {
 	owners, seen := map[string]string{}, map[string]node{}
 	for _, d := range jobs {
@@ -110,15 +117,16 @@ func (l *loader) checkSnapshotDirs(jobs []*draft) map[string]string {
 		if !ok {
 			n = d.set["source"]
 		}
-		if dir == "" {
-			continue // reported already
+		if dir == "" || d.receives() {
+			continue // reported already, or there are none
 		}
-		if first, taken := seen[dir]; taken {
+		key := at(d.Source, dir)
+		if first, taken := seen[key]; taken {
 			l.fail(n.valuePlace(), "give one of them another snapshot_dir"+otherPlace(n, first),
-				"jobs %q and %q share the snapshot_dir %q", owners[dir], d.Name, dir)
+				"jobs %q and %q share the snapshot_dir %q", owners[key], d.Name, dir)
 			continue
 		}
-		owners[dir], seen[dir] = d.Name, n
+		owners[key], seen[key] = d.Name, n
 	}
 	return owners
 }
@@ -126,11 +134,12 @@ func (l *loader) checkSnapshotDirs(jobs []*draft) map[string]string {
 // checkInside refuses a destination in its own source. It goes by the paths alone, so it cannot hold
 // for /, which every path is below, nor where a file system is said to be mounted in between.
 func (l *loader) checkInside(d *draft, t *target, n node) {
-	if d.Source == "" || !within(d.Source, t.URL) {
+	source, destination := d.SourcePath(), path.Clean(pathOf(t.URL))
+	if d.Source == "" || hostOf(d.Source) != hostOf(t.URL) || !within(source, destination) {
 		return
 	}
-	between := t.RequireMount != "" && t.RequireMount != d.Source && within(d.Source, t.RequireMount)
-	if t.URL != d.Source && (d.Source == "/" || between) {
+	between := t.RequireMount != "" && t.RequireMount != source && within(source, t.RequireMount)
+	if destination != source && (source == "/" || between) {
 		return
 	}
 	l.fail(n.valuePlace(), "choose a directory elsewhere; if another disk is mounted there, name its mount point as require_mount",
@@ -141,9 +150,9 @@ func (l *loader) checkMount(t *target) {
 	n := t.set["require_mount"]
 	switch {
 	case t.RequireMount == "":
-	case !t.Local():
-		l.fail(n.keyPlace(), "remove this line", "require_mount is for a local path only")
-	case !within(t.RequireMount, t.URL):
+	case !t.Local() && !isSSH(t.URL):
+		l.fail(n.keyPlace(), "remove this line", "require_mount is for directories only")
+	case !within(t.RequireMount, pathOf(t.URL)):
 		l.fail(n.valuePlace(), "name the mount point that the destination is below", "destination %q is not below require_mount %q", t.URL, t.RequireMount)
 	}
 }

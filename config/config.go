@@ -26,7 +26,7 @@ type Config struct {
 // Job is one source subvolume, its schedule, its retention and its destinations.
 type Job struct {
 	Name          string // [A-Za-z0-9][A-Za-z0-9_.-]{0,63}: it names a lock file
-	Source        string // absolute, clean
+	Source        string // absolute, clean; or ssh://user@host:port/path, and then SnapshotDir is a path there
 	SnapshotDir   string // absolute, clean; default <source>/.btrkeep
 	NameFormat    NameFormat
 	Schedule      Schedule // zero value: never by itself, only by `btrkeep run`
@@ -39,9 +39,14 @@ type Job struct {
 	Verify        Verify
 	Drill         Drill
 	Hooks         Hooks
+	StallTimeout  Duration      // how long nothing may come through the line to another machine; default 10 min
+	Received      string        // instead of a source and destinations: a directory of this machine in which others keep backups, and may delete none. SnapshotDir is the same
 	Adhoc         bool          // not from a file: made by Adhoc
-	Destinations  []Destination // sorted by name; at least one
+	Destinations  []Destination // sorted by name; at least one. That of Received is the directory itself, and has the name ReceivedName
 }
+
+// ReceivedName is what a job with Received calls the directory where a destination is named.
+const ReceivedName = "received"
 
 // Destination is one place that receives copies of a job's snapshots.
 type Destination struct {
@@ -50,12 +55,21 @@ type Destination struct {
 	RequireMount string   // "" = the directory must be on another file system than the source
 	MaxAge       Duration // older than this it is stale; 0: never
 	Keep         Keep     // default: the job's Keep
-	RateLimit    Size     // bytes per second; 0 = unlimited
+	RateLimit    Rate
 	EncryptTo    []string
 }
 
 // Local reports whether the destination is a directory of this machine.
 func (d Destination) Local() bool { return len(d.URL) > 0 && d.URL[0] == '/' }
+
+// Remote reports whether the source is on another machine.
+func (j Job) Remote() bool { return isSSH(j.Source) }
+
+// SourcePath is the path of the source on its machine.
+func (j Job) SourcePath() string { return pathOf(j.Source) }
+
+// SnapshotPlace tells the snapshot directory from those of all other jobs: it is a path, with the machine before it if that is another one.
+func (j Job) SnapshotPlace() string { return at(j.Source, j.SnapshotDir) }
 
 // Checkpoint says how often a transfer can be resumed from.
 type Checkpoint struct {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 )
 
@@ -79,9 +80,18 @@ func checkPromises(t *testing.T, c *Config) {
 	destinations, snapshots := map[string]bool{}, map[string]bool{}
 	last := ""
 	for _, j := range c.Jobs {
-		absolute(j.Source)
 		absolute(j.SnapshotDir)
-		if j.Name <= last || snapshots[j.SnapshotDir] || len(j.Destinations) == 0 || j.Jitter < 0 || j.Timeout < 0 {
+		if j.Received != "" {
+			absolute(j.Received)
+			if j.Source != "" || len(j.Destinations) != 1 || j.Destinations[0].URL != j.Received || j.Keep == (Keep{}) {
+				t.Errorf("%+v", j)
+			}
+			last = j.Name
+			continue
+		}
+		absolute(j.SourcePath())
+		dir := at(j.Source, j.SnapshotDir)
+		if j.Name <= last || snapshots[dir] || len(j.Destinations) == 0 || j.Jitter < 0 || j.Timeout < 0 || j.StallTimeout < leastStall {
 			t.Errorf("%+v", j)
 		}
 		if v := j.Verify; v.Sample < 0 || v.Sample > 100 || v.MaxTime < 0 || v.Deep && v.Sample > 0 || v.Schedule.IsZero() && v != (Verify{}) {
@@ -92,13 +102,33 @@ func checkPromises(t *testing.T, c *Config) {
 			t.Errorf("%+v", j)
 		}
 		last = j.Name
-		snapshots[j.SnapshotDir] = true
+		snapshots[dir] = true
 		for _, d := range j.Destinations {
-			absolute(d.URL)
-			if destinations[d.URL] || d.Name == "" || d.MaxAge < 0 || d.RateLimit < 0 || d.URL == j.Source || !d.Local() {
+			absolute(pathOf(d.URL))
+			if destinations[d.URL] || d.Name == "" || d.MaxAge < 0 || d.URL == j.Source || d.Local() == isSSH(d.URL) {
 				t.Errorf("%+v", d)
 			}
 			destinations[d.URL] = true
+			checkRate(t, d.RateLimit)
 		}
+	}
+}
+
+// checkRate goes through a day: each minute has one limit.
+func checkRate(t *testing.T, r Rate) {
+	t.Helper()
+	for clock := time.Duration(0); clock < 24*time.Hour; clock += time.Minute {
+		in := 0
+		for _, w := range r.Windows {
+			if w.holds(clock) {
+				in++
+			}
+		}
+		if in > 1 {
+			t.Errorf("%d rates at %s: %v", in, clock, r.Windows)
+		}
+	}
+	if r.Default < 0 || len(r.Windows) > 0 && r.Zone == nil {
+		t.Errorf("%+v", r)
 	}
 }

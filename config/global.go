@@ -9,7 +9,7 @@ import (
 
 const (
 	defaultStateDir   = "/var/lib/btrkeep"
-	defaultRuntimeDir = "/run/btrkeep"
+	DefaultRuntimeDir = "/run/btrkeep"
 )
 
 func defaultConfig() *Config {
@@ -24,7 +24,7 @@ func defaultConfig() *Config {
 // environment fills in the directories that no file names.
 func (l *loader) environment(env func(string) string) {
 	l.fromEnvironment(&l.config.StateDir, env, "BTRKEEP_STATE_DIR", "STATE_DIRECTORY", defaultStateDir)
-	l.fromEnvironment(&l.config.RuntimeDir, env, "BTRKEEP_RUNTIME_DIR", "RUNTIME_DIRECTORY", defaultRuntimeDir)
+	l.fromEnvironment(&l.config.RuntimeDir, env, "BTRKEEP_RUNTIME_DIR", "RUNTIME_DIRECTORY", DefaultRuntimeDir)
 }
 
 func (l *loader) fromEnvironment(target *string, env func(string) string, own, systemd, fallback string) {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // draft is a job that is being read.
@@ -23,7 +24,13 @@ type target struct {
 }
 
 func newDraft() *draft {
-	return &draft{Job: Job{CatchUp: true, IOClass: IOClass{Class: ioIdle}}, set: map[string]node{}}
+	return &draft{Job: Job{CatchUp: true, StallTimeout: defaultStall, IOClass: IOClass{Class: ioIdle}}, set: map[string]node{}}
+}
+
+// receives reports whether it is one that prunes what others keep here, or is meant to be.
+func (d *draft) receives() bool {
+	_, ok := d.set["received"]
+	return ok
 }
 
 // clone is a job that starts from [defaults].
@@ -39,7 +46,13 @@ func (d *draft) clone(at node) *draft {
 func (d *draft) finish() Job {
 	j := d.Job
 	if j.SnapshotDir == "" && j.Source != "" {
-		j.SnapshotDir = filepath.Join(j.Source, DefaultSnapshotDir)
+		j.SnapshotDir = filepath.Join(j.SourcePath(), DefaultSnapshotDir)
+	}
+	if j.Received != "" { // whatever [defaults] say of other jobs
+		return Job{
+			Name: j.Name, Received: j.Received, Schedule: j.Schedule, Jitter: j.Jitter, CatchUp: j.CatchUp, IOClass: j.IOClass, Timeout: j.Timeout, Keep: j.Keep, Hooks: j.Hooks,
+			SnapshotDir: j.Received, StallTimeout: j.StallTimeout, Destinations: []Destination{{Name: ReceivedName, URL: j.Received, Keep: j.Keep}},
+		}
 	}
 	for _, t := range d.targets {
 		destination := t.Destination
@@ -91,7 +104,7 @@ func (l *loader) once(seen map[string]node, read func(node)) func(node) {
 func (l *loader) job(d *draft) fields {
 	j := &d.Job
 	keys := fields{
-		"source":          l.path(&j.Source),
+		"source":          l.checked(&j.Source, cleanSource),
 		"snapshot_dir":    l.path(&j.SnapshotDir),
 		"name_format":     l.value(&j.NameFormat),
 		"schedule":        l.value(&j.Schedule),
@@ -100,6 +113,8 @@ func (l *loader) job(d *draft) fields {
 		"only_if_changed": l.boolean(&j.OnlyIfChanged),
 		"io_class":        l.value(&j.IOClass),
 		"timeout":         l.value(&j.Timeout),
+		"stall_timeout":   l.stall(&j.StallTimeout),
+		"received":        l.path(&j.Received),
 		"keep":            l.keep(&j.Keep),
 		"verify":          l.verify(&j.Verify),
 		"drill":           l.drill(&j.Drill),
@@ -123,7 +138,7 @@ func (l *loader) destination(t *target) fields {
 		"require_mount": l.path(&t.RequireMount),
 		"max_age":       l.value(&t.MaxAge),
 		"keep":          l.keep(&t.Keep),
-		"rate_limit":    l.value(&t.RateLimit),
+		"rate_limit":    l.rate(&t.RateLimit),
 		"encrypt_to":    l.encryptTo(&t.EncryptTo),
 	}
 	for key, read := range keys {
@@ -167,6 +182,22 @@ func (l *loader) hooks(h *Hooks) func(node) {
 			"on_success":      l.argv(&h.OnSuccess),
 			"on_failure":      l.argv(&h.OnFailure),
 		})
+	}
+}
+
+const (
+	defaultStall = Duration(10 * time.Minute)
+	leastStall   = Duration(10 * time.Second)
+)
+
+// stall reads how long a line may be silent. Less than what a disk may need to write something out would end what only is slow.
+func (l *loader) stall(d *Duration) func(node) {
+	return func(n node) {
+		before := len(l.errors)
+		l.value(d)(n)
+		if len(l.errors) == before && *d < leastStall {
+			l.fail(n.valuePlace(), "write 10s or more", "%q cannot be %s", n.key(), *d)
+		}
 	}
 }
 

@@ -100,6 +100,7 @@ func load(texts []source, env func(string) string) (*Config, error) {
 	}
 	l.checkPlaces(jobs)
 	l.checkDrills(jobs)
+	l.checkReceived(append(jobs, defaults))
 	l.environment(env)
 	return l.finish(jobs)
 }
@@ -161,7 +162,13 @@ func (l *loader) finish(jobs []*draft) (*Config, error) {
 	}
 	c := l.config
 	for _, d := range jobs {
-		c.Jobs = append(c.Jobs, d.finish())
+		job := d.finish()
+		for i := range job.Destinations {
+			if r := &job.Destinations[i].RateLimit; len(r.Windows) > 0 {
+				r.Zone = c.Timezone
+			}
+		}
+		c.Jobs = append(c.Jobs, job)
 	}
 	slices.SortFunc(c.Jobs, func(a, b Job) int { return strings.Compare(a.Name, b.Name) })
 	for _, w := range l.sorted(l.warnings) {

@@ -137,6 +137,7 @@ func TestSmallest(t *testing.T) {
 			Schedule:     mustSchedule(t, "@hourly"),
 			CatchUp:      true,
 			IOClass:      IOClass{Class: 3},
+			StallTimeout: Duration(10 * time.Minute),
 			Destinations: []Destination{{Name: "default", URL: "/mnt/backup/home"}},
 		}},
 	}
@@ -156,7 +157,7 @@ func TestEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	short, _, _ := strings.Cut(string(text), "[jobs.home.destinations.nas]")
+	short, _, _ := strings.Cut(string(text), "[jobs.home.destinations.cloud]")
 	short = strings.Replace(short, "metrics ", "#metrics ", 1)
 	c := loadText(t, short)
 	if len(c.Warnings) != 0 {
@@ -175,6 +176,7 @@ func TestEverything(t *testing.T) {
 		OnlyIfChanged: true,
 		IOClass:       IOClass{Class: 3},
 		Timeout:       Duration(12 * time.Hour),
+		StallTimeout:  Duration(5 * time.Minute),
 		Keep:          Keep{Hourly: 24, Daily: 7},
 		Hooks: Hooks{
 			BeforeSnapshot: []string{"/usr/local/bin/freeze-db"},
@@ -183,15 +185,24 @@ func TestEverything(t *testing.T) {
 			OnFailure:      []string{"/usr/local/bin/alarm"},
 		},
 		Destinations: []Destination{{
+			Name: "nas",
+			URL:  "ssh://backup@nas.example/srv/backup/home",
+			Keep: Keep{Hourly: 24, Daily: 7},
+			RateLimit: Rate{
+				Default: 10 << 20,
+				Windows: []RateWindow{{From: 22 * time.Hour, Until: 6 * time.Hour}},
+				Zone:    c.Timezone,
+			},
+		}, {
 			Name:         "usb",
 			URL:          "/mnt/usb/home",
 			RequireMount: "/mnt/usb",
 			MaxAge:       Duration(14 * 24 * time.Hour),
 			Keep:         Keep{Daily: 30, Weekly: 12, Monthly: 24, Yearly: 10},
-			RateLimit:    50 << 20,
+			RateLimit:    Rate{Default: 50 << 20},
 		}},
 	}
-	if diff := cmp.Diff(want, c.Jobs[0]); diff != "" {
+	if diff := cmp.Diff(want, c.Jobs[0], cmp.Comparer(sameLocation)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -264,6 +275,7 @@ source = "/own"
 keep = { last = 1 }
 catch_up = true
 hooks = { on_failure = ["/bin/own"] }
+stall_timeout = "1m"
 destination = "/mnt/own"
 
 [defaults]
@@ -274,25 +286,28 @@ hooks = { on_success = ["/bin/default"] }
 [defaults.destinations.usb]
 url = "/mnt/usb"
 keep = { yearly = 1 }
+rate_limit = { "22:00-06:00" = "1M" }
 [defaults.destinations.disk]
 url = "/mnt/disk"
 `)
 	own, plain := c.Jobs[0], c.Jobs[1]
 	if diff := cmp.Diff(Job{
 		Name: "own", Source: "/own", SnapshotDir: "/own/.btrkeep", CatchUp: true,
-		Keep: Keep{Last: 1}, Hooks: Hooks{OnFailure: []string{"/bin/own"}},
+		Keep: Keep{Last: 1}, Hooks: Hooks{OnFailure: []string{"/bin/own"}}, StallTimeout: Duration(time.Minute),
 		Destinations: []Destination{{Name: "default", URL: "/mnt/own", Keep: Keep{Last: 1}}},
 	}, own); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(Job{
 		Name: "plain", Source: "/plain", SnapshotDir: "/plain/.btrkeep",
-		Keep: Keep{Daily: 7, Weekly: 4}, Hooks: Hooks{OnSuccess: []string{"/bin/default"}},
+		Keep: Keep{Daily: 7, Weekly: 4}, Hooks: Hooks{OnSuccess: []string{"/bin/default"}}, StallTimeout: Duration(10 * time.Minute),
 		Destinations: []Destination{
 			{Name: "disk", URL: "/mnt/disk", Keep: Keep{Daily: 7, Weekly: 4}},
-			{Name: "usb", URL: "/mnt/usb", Keep: Keep{Yearly: 1}},
+			{Name: "usb", URL: "/mnt/usb", Keep: Keep{Yearly: 1}, RateLimit: Rate{
+				Windows: []RateWindow{{From: 22 * time.Hour, Until: 6 * time.Hour, Limit: 1 << 20}}, Zone: time.Local,
+			}},
 		},
-	}, plain); diff != "" {
+	}, plain, cmp.Comparer(sameLocation)); diff != "" {
 		t.Error(diff)
 	}
 }

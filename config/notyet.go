@@ -15,9 +15,9 @@ func (l *loader) notYet(jobs []*draft) {
 	}
 	for _, d := range jobs {
 		for _, t := range d.targets {
-			if scheme, ok := schemeOf(t.URL); ok {
+			if scheme, ok := schemeOf(t.URL); ok && scheme != "ssh" {
 				n := t.set["url"]
-				refuse(n.valuePlace(), "use a directory of this machine", scheme+" destinations are")
+				refuse(n.valuePlace(), "use a directory of this machine, or ssh://host/path", scheme+" destinations are")
 			}
 			if n, ok := t.set["encrypt_to"]; ok && len(t.EncryptTo) > 0 {
 				refuse(n.keyPlace(), remove, "encryption is")

@@ -38,6 +38,14 @@ func (l *loader) refused(n node, err error) {
 	}
 }
 
+// refusedKey reports what a key says of itself, at the key.
+func (l *loader) refusedKey(n node, err error) {
+	var refusal *ValueError
+	if errors.As(err, &refusal) {
+		l.fail(n.keyPlace(), refusal.Hint, "%s", refusal.Msg)
+	}
+}
+
 // table reads the keys of a table and refuses those that it does not know.
 func (l *loader) table(n node, keys fields) {
 	for _, child := range l.entries(n) {

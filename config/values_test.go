@@ -211,6 +211,7 @@ func TestAdhoc(t *testing.T) {
 			SnapshotDir:  "/srv/www/.btrkeep",
 			CatchUp:      true,
 			IOClass:      IOClass{Class: 3},
+			StallTimeout: Duration(10 * time.Minute),
 			Adhoc:        true,
 			Destinations: []Destination{{Name: "default", URL: "/mnt/backup"}},
 		}},
@@ -235,7 +236,8 @@ func TestAdhocMistakes(t *testing.T) {
 		{"/home", "/home/.btrkeep", `DESTINATION: destination "/home/.btrkeep" holds the snapshots of job "home"|` +
 			`DESTINATION: destination "/home/.btrkeep" is inside its own source "/home"`},
 		{"/", "/", `DESTINATION: destination "/" is inside its own source "/"`},
-		{"/home", "ssh://nas/x", `DESTINATION: ssh destinations are not available in this version of btrkeep`},
+		{"/home", "s3://bucket/x", `DESTINATION: s3 destinations are not available in this version of btrkeep`},
+		{"ssh://web1/srv", "ssh://web1/srv/backup", `DESTINATION: destination "ssh://web1/srv/backup" is inside its own source "ssh://web1/srv"`},
 		{"", "", `SOURCE: empty path|DESTINATION: empty path`},
 	} {
 		_, err := Adhoc(test.source, test.destination, false, noEnv)
@@ -252,12 +254,16 @@ func TestAdhocMistakes(t *testing.T) {
 	if _, err := Adhoc("/", "/mnt/backup", false, noEnv); err != nil {
 		t.Errorf("the root cannot be backed up: %v", err)
 	}
+	if _, err := Adhoc("ssh://root@web1/", "ssh://nas/backup", false, noEnv); err != nil {
+		t.Errorf("another machine cannot be backed up: %v", err)
+	}
 }
 
 func TestAdhocName(t *testing.T) {
 	sources := []string{
 		"/", "/home", "/srv/www", "/root", "/srv-www", "/srv", "/srv/my data", "/srv/my_data", "/srv/my-data", "/-dash", "/.hidden", "/日本", "/本日",
 		"/a\nb", "/" + strings.Repeat("x", 255), "/" + strings.Repeat("x", 254), "/" + strings.Repeat("x", 55), "/default",
+		"ssh://web1/srv", "ssh://root@web1/srv", "/ssh/web1/srv",
 	}
 	seen := map[string]string{}
 	for _, source := range sources {
