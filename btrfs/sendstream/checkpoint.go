@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding"
+	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"slices"
 	"time"
 
@@ -92,11 +94,29 @@ func (c *checkpointer) due(in *window) bool {
 
 // checkpoint saves the place between the command applied last and the next one, when it is time.
 func (s *session) checkpoint() error {
-	c, in := s.checkpointer, s.in.in
 	// A command that was read ahead has been hashed and not applied.
-	if c == nil || s.ahead != nil || !c.due(in) {
+	if c := s.checkpointer; c == nil || s.ahead != nil || !c.due(s.in.in) {
 		return nil
 	}
+	return s.save()
+}
+
+// interrupted saves the place that was reached when no more of the stream comes: a line that drops more often than checkpoints are due would never bring it over. Where the stream
+// itself is at fault, or the receiver is to end, that has to do with the last one.
+func (s *session) interrupted(err error) {
+	c, in := s.checkpointer, s.in.in
+	torn := errors.Is(err, ErrCorrupt) && !errors.Is(err, io.ErrUnexpectedEOF)
+	if c == nil || s.ahead != nil || s.tree == nil || torn || s.ctx.Err() != nil || in.taken-c.last.Offset < min(c.Bytes/8, worthSaving) {
+		return
+	}
+	_ = s.save() // what matters is why no more comes
+}
+
+// worthSaving is how many bytes are sent again rather than saved.
+const worthSaving = 1 << 20
+
+func (s *session) save() error {
+	c, in := s.checkpointer, s.in.in
 	p, err := position(in.taken, in.count, in.hash)
 	if err != nil {
 		return err

@@ -24,6 +24,9 @@ type Receiver struct {
 	IOPriority int  // ioprio_set(2) value for the receiving thread; 0 = inherit
 	Decompress bool // write compressed data as if it were not, so that the destination's own settings decide
 
+	// Parents and clone sources are looked for in the destination directory alone, not on the whole file system: what others keep there is not to be had by knowing its UUID.
+	Confined bool
+
 	Checkpoints *Checkpoints // nil: none
 }
 
@@ -78,7 +81,7 @@ func (r Receiver) run(ctx context.Context, dir, name string, stream io.Reader, p
 		ctx:         ctx,
 		in:          NewDecoder(stream),
 		destination: destination{fd: fd, name: name},
-		subvolumes:  subvolumes{dir: fd},
+		subvolumes:  subvolumes{dir: fd, confined: r.Confined},
 		file:        file{fd: -1},
 		decompress:  r.Decompress,
 	}
@@ -119,6 +122,7 @@ func (s *session) run() error {
 		}
 		c, err := s.next()
 		if err != nil {
+			s.interrupted(err)
 			return err
 		}
 		if now := time.Now(); now.Sub(s.yielded) > yieldEvery {

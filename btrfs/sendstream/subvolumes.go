@@ -19,6 +19,8 @@ type subvolumes struct {
 	dir    int
 	all    []btrfs.Subvolume // nil until it is needed
 	within btrfs.Dir
+
+	confined bool // to what is in dir
 }
 
 // open opens the root of the subvolume that a stream calls id.
@@ -55,6 +57,9 @@ func (v *subvolumes) candidates(id btrfs.UUID) []btrfs.Subvolume {
 	var all []btrfs.Subvolume
 	for _, s := range v.all {
 		// The content of a writable one may be anything by now.
+		if v.confined && !v.within.Holds(s) {
+			continue
+		}
 		if s.ReadOnly && !id.IsZero() && (s.ReceivedUUID == id || s.UUID == id) {
 			all = append(all, s)
 		}
