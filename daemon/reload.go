@@ -93,7 +93,7 @@ func (l *loop) use(cfg *config.Config) {
 			t.inherit(old)
 			after[old] = t
 		}
-		if old == nil || old.job.SnapshotDir != t.job.SnapshotDir {
+		if old == nil || old.job.SnapshotPlace() != t.job.SnapshotPlace() {
 			l.recall(t, now)
 		}
 		l.tasks = append(l.tasks, t)

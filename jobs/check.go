@@ -33,14 +33,19 @@ func (r *Runner) Check(ctx context.Context, job config.Job) []Finding {
 	add := func(level, hint, format string, args ...any) {
 		found = append(found, Finding{Job: job.Name, Level: level, Text: fmt.Sprintf(format, args...), Hint: hint})
 	}
-	src, err := openSource(job, r.Config.Timezone)
-	if err != nil {
+	src, err := r.openSource(ctx, job)
+	defer src.close()
+	switch {
+	case errors.Is(err, ErrAbsent):
+		add(LevelNote, Hint(err), "source: %v", err)
+	case err != nil:
 		add(LevelError, Hint(err), "%v", err)
-	} else {
+	case src.origin != nil:
+		found = append(found, examine(job, "source", src.origin)...)
 		if w := src.nestedWarning(); w != "" {
 			add(LevelWarning, "", "%s", w)
 		}
-		if src.fsys.Quotas {
+		if src.FileSystem.Quotas {
 			add(LevelNote, "`btrfs quota disable` if nothing needs them", "quotas are on at %s: deleting snapshots is about ten times slower", job.Source)
 		}
 	}
@@ -49,8 +54,11 @@ func (r *Runner) Check(ctx context.Context, job config.Job) []Finding {
 		add(LevelWarning, "", "%v", err)
 	}
 	for _, d := range job.Destinations {
+		if src == nil && d.Local() && !job.Remote() {
+			break // where the source should be has been said
+		}
 		last := state.Destinations[d.URL]
-		dest, err := r.Open(ctx, job, d, Identity{FileSystem: last.FileSystem, MountPoint: last.MountPoint})
+		dest, err := r.open(ctx, src, job, d, last)
 		switch {
 		case errors.Is(err, ErrAbsent):
 			add(LevelNote, Hint(err), "destination %s: %v", d.Name, err)
@@ -60,6 +68,7 @@ func (r *Runner) Check(ctx context.Context, job config.Job) []Finding {
 			continue
 		}
 		found = append(found, checkDestination(job.Name, d, dest.Identity())...)
+		found = append(found, examine(job, "destination "+d.Name, dest)...)
 		if _, err := dest.StreamVersion(ctx); err != nil {
 			add(LevelError, Hint(err), "destination %s: %v", d.Name, err)
 		}
@@ -68,10 +77,31 @@ func (r *Runner) Check(ctx context.Context, job config.Job) []Finding {
 	return found
 }
 
+// examiner is a place that knows itself what could be amiss there, as one on another machine does.
+type examiner interface {
+	// Examine gives what is amiss there and does not show by itself; Job is not filled in, and Text begins without the name of the place.
+	Examine(job config.Job) []Finding
+}
+
+func examine(job config.Job, where string, place any) []Finding {
+	e, ok := place.(examiner)
+	if !ok {
+		return nil
+	}
+	found := e.Examine(job)
+	for i := range found {
+		found[i].Job, found[i].Text = job.Name, where+": "+found[i].Text
+	}
+	return found
+}
+
 func checkDestination(job string, d config.Destination, id Identity) []Finding {
 	var found []Finding
 	if id.Total > 0 && id.Free < id.Total/20 {
 		found = append(found, Finding{job, LevelWarning, fmt.Sprintf("destination %s: only %d %% of the disk are free", d.Name, 100*id.Free/id.Total), "make its `keep` smaller, or get a larger disk"})
+	}
+	if !d.Local() {
+		return found
 	}
 	if fsys, err := btrfs.Stat(id.MountPoint); err == nil && fsys.Quotas {
 		found = append(found, Finding{job, LevelNote, fmt.Sprintf("destination %s: quotas are on: deleting backups is about ten times slower", d.Name), "`btrfs quota disable` if nothing needs them"})

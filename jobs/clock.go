@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"context"
 	"os"
 	"strings"
 	"time"
@@ -48,4 +49,14 @@ func (c Clock) JumpedFrom(last Clock) (by time.Duration, jumped bool) {
 		return by, by.Abs() > maxDrift
 	}
 	return wall, wall > maxOff || wall < -maxDrift
+}
+
+// Pause waits, or gives why the context ended.
+func Pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

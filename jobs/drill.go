@@ -95,10 +95,15 @@ func (d *drill) run(ctx context.Context, destination string) error {
 		return fmt.Errorf("job %s has no destination %q", job.Name, destination)
 	}
 	var err error
-	if d.src, err = openSource(job, d.Config.Timezone); err != nil {
+	if d.src, err = d.openSource(ctx, job); err != nil {
 		return err
 	}
-	if d.src.dir == (btrfs.Dir{}) {
+	defer d.src.close()
+	defer d.close()
+	if d.src.here == nil {
+		return hintf("a drill restores to the file system of the source: let that machine do it", "the source is on another machine, %s", job.Source)
+	}
+	if d.src.Dir == (btrfs.Dir{}) {
 		return errNoBackup
 	}
 	v, err := d.newest(ctx, job.Destinations[i])
@@ -106,7 +111,7 @@ func (d *drill) run(ctx context.Context, destination string) error {
 		return err
 	}
 	d.report.Backup = v.Name
-	release, err := btrfs.Hold(v.path, v.UUID)
+	release, err := v.hold()
 	if err != nil {
 		return err
 	}
@@ -125,12 +130,13 @@ func (d *drill) run(ctx context.Context, destination string) error {
 
 // newest is the version to restore.
 func (d *drill) newest(ctx context.Context, c config.Destination) (version, error) {
-	dest, err := d.Open(ctx, d.o.Job, c, Identity{})
+	dest, err := d.open(ctx, d.src, d.o.Job, c, DestinationState{})
 	if err != nil {
 		return version{}, err
 	}
+	from := d.keep(dest)
 	there, err := dest.List(ctx)
-	if err = errors.Join(err, dest.Close()); err != nil {
+	if err != nil {
 		return version{}, err
 	}
 	own := slices.DeleteFunc(there.Backups, func(b Backup) bool { return !b.Own })
@@ -138,7 +144,7 @@ func (d *drill) newest(ctx context.Context, c config.Destination) (version, erro
 	if !ok {
 		return version{}, fmt.Errorf("%s: %w", c.Name, errNoBackup)
 	}
-	return version{Subvolume: b.Subvolume, where: c.Name, path: b.Path, taken: b.Taken, own: true}, nil
+	return version{Subvolume: b.Subvolume, where: c.Name, path: b.Path, taken: b.Taken, own: true, from: from}, nil
 }
 
 func (d *drill) restoreAndCompare(ctx context.Context, v version) error {
@@ -179,7 +185,11 @@ func (d *drill) priority() int { return d.o.Job.IOClass.Class<<13 | d.o.Job.IOCl
 
 // hasRoom refuses to fill the source's disk.
 func (d *drill) hasRoom(ctx context.Context, v version) error {
-	changes, err := btrfs.ChangedSince(ctx, v.path, 0)
+	from := v.from
+	if from == nil {
+		from = Sending{}
+	}
+	changes, err := from.Changes(ctx, v.Subvolume, v.path, 0)
 	if err != nil {
 		return err
 	}
@@ -203,6 +213,9 @@ func (d *drill) original(v version) (path string, done func(), err error) {
 				return s.Path, done, nil
 			}
 		}
+	}
+	if v.from != nil {
+		return "", nil, hintf("the next run makes a snapshot and a backup that can be compared", "the snapshot of %s is gone, and the backup is on another machine", v.Name)
 	}
 	d.report.Against = "the backup"
 	return v.path, func() {}, nil
@@ -248,7 +261,7 @@ func removeDrill(ctx context.Context, dir string) error {
 // sweepDrill removes what a drill has left that was killed; one that is under way has the lock.
 func (r *run) sweepDrill(ctx context.Context) error {
 	dir := filepath.Join(r.job.SnapshotDir, drillDir)
-	if _, err := os.Lstat(dir); err != nil {
+	if _, err := os.Lstat(dir); err != nil || r.source.here == nil {
 		return nil
 	}
 	if err := isOwnDir(dir); err != nil {
@@ -258,7 +271,7 @@ func (r *run) sweepDrill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := there.Lock(Holder{PID: os.Getpid(), Job: r.job.Name, Since: r.opts.Clock.Wall})
+	unlock, err := there.Lock(ctx, Holder{PID: os.Getpid(), Job: r.job.Name, Since: r.opts.Clock.Wall})
 	var held *HeldError
 	if errors.As(err, &held) {
 		return nil
@@ -266,5 +279,5 @@ func (r *run) sweepDrill(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	return errors.Join(removeDrill(ctx, dir), r.source.refresh())
+	return errors.Join(removeDrill(ctx, dir), r.source.refresh(ctx))
 }

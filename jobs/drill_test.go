@@ -16,7 +16,7 @@ import (
 
 func (w *world) drill(destination string) jobs.DrillReport {
 	w.t.Helper()
-	return w.runner.Drill(context.Background(), w.job, jobs.DrillOptions{Clock: w.clock(), Destination: destination})
+	return w.runner.Drill(context.Background(), w.placed(), jobs.DrillOptions{Clock: w.clock(), Destination: destination})
 }
 
 // A drill brings back all of the newest backup, finds it as it was, and leaves nothing: no subvolume, no change that a run would see.
@@ -89,7 +89,7 @@ func TestDrillCut(t *testing.T) {
 	w.mustRun()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if r := w.runner.Drill(ctx, w.job, jobs.DrillOptions{Clock: w.clock(), Destination: "d1"}); r.Result != jobs.ResultFailed || r.Error == "" {
+	if r := w.runner.Drill(ctx, w.placed(), jobs.DrillOptions{Clock: w.clock(), Destination: "d1"}); r.Result != jobs.ResultFailed || r.Error == "" {
 		t.Errorf("%+v", r)
 	}
 	dir := filepath.Join(w.job.SnapshotDir, ".btrkeep-drill")

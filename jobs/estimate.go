@@ -14,14 +14,14 @@ const estimateTime = 5 * time.Second
 
 // estimate gives the bytes of a send, data before compression, 0 if they cannot be known. A send without data tells them to a few percent. It needs
 // snapshots that are there and takes time that exact bounds; else the extents in the trees are summed up, which counts whole blocks and nothing but data.
-func estimate(ctx, exact context.Context, snap Snapshot, b basis, version int) int64 {
-	if snap.Otransid != pendingTransaction {
+func estimate(ctx, exact context.Context, from Sender, snap Snapshot, b basis, version int) int64 {
+	if _, here := from.(Sending); here && snap.Otransid != pendingTransaction {
 		size, err := diff.Size(exact, b.send(snap, version))
 		if err == nil {
 			return size
 		}
 	}
-	c, err := btrfs.ChangedSince(ctx, snap.Path, b.since())
+	c, err := from.Changes(ctx, snap.Subvolume, snap.Path, b.since())
 	if err != nil {
 		return 0
 	}

@@ -27,16 +27,16 @@ func TestEstimateFallsBack(t *testing.T) {
 	there := Snapshot{Path: filepath.Join(disk, "snapshot")}
 	pending := Snapshot{Path: filepath.Join(disk, "home"), Subvolume: btrfs.Subvolume{Otransid: pendingTransaction}}
 	for what, got := range map[string]int64{
-		"exact":        estimate(t.Context(), t.Context(), there, basis{}, 2),
-		"no time":      estimate(t.Context(), ended, there, basis{}, 2),
-		"not yet made": estimate(t.Context(), t.Context(), pending, basis{}, 2),
-		"no parent":    estimate(t.Context(), t.Context(), there, basis{parent: candidate{Subvolume: btrfs.Subvolume{ID: 1 << 40}}}, 2),
+		"exact":        estimate(t.Context(), t.Context(), Sending{}, there, basis{}, 2),
+		"no time":      estimate(t.Context(), ended, Sending{}, there, basis{}, 2),
+		"not yet made": estimate(t.Context(), t.Context(), Sending{}, pending, basis{}, 2),
+		"no parent":    estimate(t.Context(), t.Context(), Sending{}, there, basis{parent: candidate{Subvolume: btrfs.Subvolume{ID: 1 << 40}}}, 2),
 	} {
 		if got < 1<<20 || got > 1<<20+4096 {
 			t.Errorf("%s: %d bytes", what, got)
 		}
 	}
-	if got := estimate(ended, ended, there, basis{}, 2); got != 0 {
+	if got := estimate(ended, ended, Sending{}, there, basis{}, 2); got != 0 {
 		t.Errorf("no time for anything: %d bytes", got)
 	}
 }

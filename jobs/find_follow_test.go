@@ -19,7 +19,7 @@ import (
 // follow gives the events of a path in a line each, snapshots by their number from 1.
 func (w *world) follow(names []string, path string, o jobs.FollowOptions) []string {
 	w.t.Helper()
-	log, err := w.runner.Follow(context.Background(), w.job, path, o)
+	log, err := w.runner.Follow(context.Background(), w.placed(), path, o)
 	must(w.t, err)
 	number := func(name string) int { return slices.Index(names, name) + 1 }
 	lines := []string{}
@@ -123,7 +123,7 @@ func TestFollow(t *testing.T) {
 			t.Errorf("%+v: %s", o, diff)
 		}
 	}
-	if log, err := w.runner.Follow(context.Background(), w.job, "a/b/f", jobs.FollowOptions{MaxTime: time.Nanosecond}); err != nil || log.Uncompared != len(want)-1 {
+	if log, err := w.runner.Follow(context.Background(), w.placed(), "a/b/f", jobs.FollowOptions{MaxTime: time.Nanosecond}); err != nil || log.Uncompared != len(want)-1 {
 		t.Errorf("%+v, %v", log, err)
 	}
 }

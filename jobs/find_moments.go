@@ -68,23 +68,30 @@ func (m *moments) of(s btrfs.Subvolume) *moment {
 // gather lists everything that exists of a job, newest first.
 func (r *Runner) gather(ctx context.Context, job config.Job, foreign bool) (list []*moment, missed []Unsearched) {
 	m := &moments{by: map[btrfs.UUID]*moment{}, foreign: foreign}
-	src, err := openSource(job, r.Config.Timezone)
+	src, err := r.openSource(ctx, job)
 	if err != nil {
 		missed = append(missed, Unsearched{Where: AtSource, State: StateError, Error: err.Error(), Hint: Hint(err)})
 		src = &source{job: job}
 	}
+	defer src.close()
+	if src.origin != nil && src.here == nil {
+		missed = append(missed, elsewhere(AtSource, job.Source))
+	}
 	for _, n := range src.snapshots {
+		if src.here == nil {
+			break
+		}
 		m.add(n.Subvolume, place{where: AtSource, path: n.Path, altered: src.altered[n.UUID]}, n.Taken)
 	}
-	family := newLineage(src.all, src.volume)
+	family := newLineage(src.All, src.Volume)
 	state, _ := LoadState(r.Config.StateDir, job) // only where the destination was last
 	for i, d := range job.Destinations {
-		backups, problem := r.backupsAt(ctx, job, d, state)
+		backups, problem := r.backupsAt(ctx, src, job, d, state)
 		if problem != nil {
 			missed = append(missed, *problem)
 			continue
 		}
-		if n := m.addBackups(backups, d.Name, i+1, family, src.volume); n > 0 {
+		if n := m.addBackups(backups, d.Name, i+1, family, src.Volume); n > 0 {
 			missed = append(missed, Unsearched{
 				Where: d.Name, State: "foreign", Error: fmt.Sprintf("%d that btrkeep did not make, and that may be of another source", n), Hint: "--foreign looks into them, too",
 			})
@@ -95,12 +102,18 @@ func (r *Runner) gather(ctx context.Context, job config.Job, foreign bool) (list
 	return m.list, missed
 }
 
+// elsewhere is a place on another machine.
+func elsewhere(where, url string) Unsearched {
+	return Unsearched{Where: where, State: StateElsewhere, Error: url + " is on another machine", Hint: "look into it there; `btrkeep restore` brings back from it what is wanted"}
+}
+
 // backupsAt lists the backups of a destination, also without a source or on a disk that cannot be written.
-func (r *Runner) backupsAt(ctx context.Context, job config.Job, d config.Destination, state State) ([]Backup, *Unsearched) {
+func (r *Runner) backupsAt(ctx context.Context, src *source, job config.Job, d config.Destination, state State) ([]Backup, *Unsearched) {
 	if !d.Local() {
-		return nil, &Unsearched{Where: d.Name, State: StateError, Error: d.URL + " cannot be looked into from this machine"}
+		u := elsewhere(d.Name, d.URL)
+		return nil, &u
 	}
-	seen, there := r.inspect(ctx, job, d, state)
+	seen, there := r.inspect(ctx, src, job, d, state)
 	if seen.State == StateError && r.At != nil {
 		if dest, err := r.At(ctx, job, d); err == nil {
 			defer dest.Close()

@@ -27,7 +27,7 @@ func (w *world) at(name string) string { return filepath.Join(w.source(), name) 
 // look is a Find that has to go well.
 func (w *world) look(o jobs.FindOptions, paths ...string) jobs.Found {
 	w.t.Helper()
-	f, err := w.runner.Find(context.Background(), w.job, paths, o)
+	f, err := w.runner.Find(context.Background(), w.placed(), paths, o)
 	must(w.t, err)
 	return f
 }
@@ -143,7 +143,7 @@ func TestFind(t *testing.T) {
 		t.Errorf("%s%+v", diff, none)
 	}
 	for _, outside := range []string{"/etc", "../x", "docs/../../x", "", w.source() + "x", w.source() + "/.."} {
-		if _, err := w.runner.Find(context.Background(), w.job, []string{outside}, jobs.FindOptions{}); !errors.Is(err, jobs.ErrPath) || jobs.Hint(err) == "" {
+		if _, err := w.runner.Find(context.Background(), w.placed(), []string{outside}, jobs.FindOptions{}); !errors.Is(err, jobs.ErrPath) || jobs.Hint(err) == "" {
 			t.Errorf("%q: %v", outside, err)
 		}
 	}

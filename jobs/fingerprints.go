@@ -23,7 +23,7 @@ func (r *run) takesFingerprints() bool {
 // fingerprints takes those of the destination's backups that have none, oldest first: of those that this run has made, which parents tells with what they were built upon, or of all. Without one a backup is
 // no worse, so that an error is a warning.
 func (r *run) fingerprints(ctx context.Context, t *target, parents map[btrfs.UUID]Backup) {
-	if !r.takesFingerprints() {
+	if !r.takesFingerprints() || !t.cfg.Local() {
 		return
 	}
 	for _, b := range t.backups {

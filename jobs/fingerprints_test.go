@@ -38,7 +38,7 @@ func proving(t *testing.T) (w *world, names []string) {
 
 func (w *world) deepVerify() jobs.VerifyReport {
 	w.t.Helper()
-	return w.runner.Verify(context.Background(), w.job, jobs.VerifyOptions{Clock: w.clock(), Deep: true})
+	return w.runner.Verify(context.Background(), w.placed(), jobs.VerifyOptions{Clock: w.clock(), Deep: true})
 }
 
 // Backups whose snapshots are gone are compared with what was noted when they were made: each is intact, and damage is named, though the account of the backup was made to agree with it.

@@ -103,7 +103,7 @@ func TestPruneIsNoBackup(t *testing.T) {
 	ran := filepath.Join(t.TempDir(), "ran")
 	w.job.Hooks.OnSuccess = []string{"/usr/bin/touch", ran}
 	w.pass(time.Hour)
-	r := w.runner.Prune(context.Background(), w.job, jobs.Options{Clock: w.clock()})
+	r := w.runner.Prune(context.Background(), w.placed(), jobs.Options{Clock: w.clock()})
 	if r.Result != jobs.ResultOK || len(r.Transfers) > 0 {
 		t.Errorf("%+v", r)
 	}
@@ -115,7 +115,7 @@ func TestPruneIsNoBackup(t *testing.T) {
 	if _, err := os.Stat(ran); err == nil {
 		t.Error("on_success ran")
 	}
-	if s := w.runner.Status(context.Background(), w.job, w.now); !s.Late() {
+	if s := w.runner.Status(context.Background(), w.placed(), w.now); !s.Late() {
 		t.Errorf("no snapshot can be made, and all is well: %+v", s)
 	}
 }

@@ -34,7 +34,7 @@ func TestHooks(t *testing.T) {
 	r := w.mustRun()
 	b, err := os.ReadFile(out)
 	must(t, err)
-	common := " an argument with spaces job=home source=" + w.source()
+	common := " an argument with spaces job=home source=" + w.placed().Source
 	want := "before" + common + " result= snapshot=\n" +
 		"after" + common + " result= snapshot=" + r.Snapshot + "\n" +
 		"success" + common + " result=ok snapshot=\n"
@@ -75,11 +75,11 @@ func TestStoppedInMidTransfer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
 			grow(t, filepath.Join(w.source(), "large"), 64<<20)
-			w.job.Destinations[0].RateLimit = 4 << 20
+			w.job.Destinations[0].RateLimit.Default = 4 << 20
 			ctx, cancel := stop(w)
 			defer cancel()
 			start := time.Now()
-			r := w.runner.Run(ctx, w.job, jobs.Options{Clock: w.clock()})
+			r := w.runner.Run(ctx, w.placed(), jobs.Options{Clock: w.clock()})
 			if took := time.Since(start); took > 8*time.Second {
 				t.Errorf("took %s to stop", took)
 			}
@@ -96,7 +96,7 @@ func TestStoppedInMidTransfer(t *testing.T) {
 				t.Errorf("complete: %v", got)
 			}
 			w.onlyCheckpoints(0)
-			w.job.Timeout, w.job.Destinations[0].RateLimit = 0, 0
+			w.job.Timeout, w.job.Destinations[0].RateLimit = 0, config.Rate{}
 			w.mustRun()
 			w.verify()
 			w.clean(0)

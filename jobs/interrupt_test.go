@@ -72,7 +72,7 @@ func TestTornOff(t *testing.T) {
 		w.cfg.Checkpoint = config.Checkpoint{Bytes: interval, Time: config.Duration(time.Minute)}
 		w.receiver(config.ReceiverNative)
 		grow(t, filepath.Join(w.source(), "large"), 24<<20)
-		w.job.Destinations[0].RateLimit = rate
+		w.job.Destinations[0].RateLimit.Default = rate
 		log := newProgressLog(t.TempDir())
 		w.runner.Progress = log.note
 		torn := time.AfterFunc(200*time.Millisecond+time.Duration(random.Int64N(int64(400*time.Millisecond))), func() {
@@ -140,7 +140,7 @@ func newVictim(t *testing.T) *victim {
 func slowly(w *world) {
 	w.cfg.Checkpoint = config.Checkpoint{Bytes: interval, Time: config.Duration(time.Minute)}
 	w.job.Keep, w.job.Destinations[0].Keep = config.Keep{Last: 2}, config.Keep{Last: 2}
-	w.job.Destinations[0].RateLimit = rate
+	w.job.Destinations[0].RateLimit.Default = rate
 	w.receiver(config.ReceiverNative)
 }
 
@@ -186,7 +186,7 @@ func (v *victim) stopped() string {
 	v.pass(time.Minute)
 	log := newProgressLog(v.logs)
 	v.runner.Progress = log.note
-	v.runner.Run(ctx, v.job, jobs.Options{Clock: v.clock()})
+	v.runner.Run(ctx, v.placed(), jobs.Options{Clock: v.clock()})
 	v.count(log, log.transfers())
 	return "the run was stopped"
 }
@@ -229,7 +229,7 @@ func (v *victim) powerCut() string {
 	back := newWorldOn(v.t, src, dst)
 	back.now = v.now.Add(time.Hour)
 	slowly(back)
-	back.job.Destinations[0].RateLimit = 0
+	back.job.Destinations[0].RateLimit = config.Rate{}
 	after := newProgressLog(v.logs)
 	back.runner.Progress = after.note
 	back.mustRun()
@@ -336,13 +336,13 @@ func runVictim(text string) int {
 	}
 	w.runner.Log = slog.New(slog.NewTextHandler(messages, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if o.Restore != nil {
-		if r := w.runner.Restore(context.Background(), jobs.Restoration{Job: w.job, At: o.Restore.At, To: o.Restore.To, InPlace: o.Restore.InPlace, Clock: o.Clock}); r.Error != "" {
+		if r := w.runner.Restore(context.Background(), jobs.Restoration{Job: w.placed(), At: o.Restore.At, To: o.Restore.To, InPlace: o.Restore.InPlace, Clock: o.Clock}); r.Error != "" {
 			fmt.Fprintln(os.Stderr, r.Error)
 			return 1
 		}
 		return 0
 	}
-	w.runner.Run(context.Background(), w.job, jobs.Options{Clock: o.Clock})
+	w.runner.Run(context.Background(), w.placed(), jobs.Options{Clock: o.Clock})
 	return 0
 }
 

@@ -77,7 +77,7 @@ func TestPruneInUseBesideAnError(t *testing.T) {
 	t.Cleanup(func() { _ = unix.Unmount(at, 0) })
 	defer hold(t, w.path(0, names[1]))()
 	w.pass(time.Minute)
-	r := w.runner.Prune(context.Background(), w.job, jobs.Options{Clock: w.clock()})
+	r := w.runner.Prune(context.Background(), w.placed(), jobs.Options{Clock: w.clock()})
 	if tr := transfer(t, r, "d1"); tr.Result != jobs.ResultFailed || !strings.Contains(tr.Error, "mounted") || strings.Contains(tr.Error, btrfs.ErrInUse.Error()) || tr.Hint == "" {
 		t.Errorf("%+v", tr)
 	}

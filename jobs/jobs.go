@@ -24,6 +24,9 @@ var ErrAbsent = errors.New("absent")
 // ErrNameTaken means that something else, of another UUID, has the name that a backup should get. It is never deleted.
 var ErrNameTaken = errors.New("the name is taken by another subvolume")
 
+// ErrInterrupted means that the line to another machine was lost, or that nothing came through it any more. What was transferred until then may be taken up.
+var ErrInterrupted = errors.New("the line was interrupted")
+
 // ErrForeign means that btrkeep did not make a subvolume: it is never deleted, and nothing is noted of it.
 var ErrForeign = errors.New("not made by btrkeep")
 
@@ -35,7 +38,7 @@ type Destination interface {
 	Identity() Identity
 
 	// Lock takes the destination's own lock, so that nobody else writes or prunes here. Errors wrap *HeldError.
-	Lock(holder Holder) (unlock func(), err error)
+	Lock(ctx context.Context, holder Holder) (unlock func(), err error)
 
 	// List lists what is there.
 	List(ctx context.Context) (Contents, error)
@@ -66,6 +69,8 @@ type Identity struct {
 	MountPoint  string
 	Free, Total uint64 // bytes
 	ReadOnly    bool
+
+	AddOnly bool // nothing may be deleted from here: who has the disk prunes it
 }
 
 // Incoming is one stream for Destination.Receive.
@@ -90,6 +95,7 @@ type Contents struct {
 // Leftover is a subvolume of a transfer that is not complete.
 type Leftover struct {
 	Name       string
+	Created    time.Time
 	UUID       btrfs.UUID             // of the subvolume at the destination
 	Checkpoint *sendstream.Checkpoint // from where the transfer can go on; nil if it cannot
 }
@@ -120,6 +126,6 @@ type Snapshot struct {
 	PinReason string // not empty if Pinned
 }
 
-// Opener opens a destination of a job, or says that it is absent (ErrAbsent) or misconfigured.
-// source is a path on the source's file system; last is where the destination was when it was last written (zero: never).
-type Opener func(ctx context.Context, job config.Job, d config.Destination, last Identity) (Destination, error)
+// Opener opens a destination of a job for the backups of owner, or says that it is absent (ErrAbsent) or misconfigured.
+// last is where the destination was when it was last written (zero: never).
+type Opener func(ctx context.Context, job config.Job, d config.Destination, owner Owner, last Identity) (Destination, error)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -30,9 +31,12 @@ func TestTwoDisksInTurnForAYear(t *testing.T) {
 				w.job.Destinations[i].RequireMount = w.dests[i].Path
 			}
 			days := 365
+			if place != "" {
+				days = 60
+			}
 			if onePlace { // the same disks take turns at one path: then they are one destination
 				w.job.Destinations = w.job.Destinations[:1]
-				days = 120
+				days = min(days, 120)
 			}
 			w.dests[1].Unmount()
 			in := 0
@@ -162,7 +166,11 @@ func TestTimeZoneChanges(t *testing.T) {
 
 // TROUBLE 32: paths and names.
 func TestOddPaths(t *testing.T) {
-	for _, name := range append(testdisk.OddNames(), "0", "no", "a@b+c") {
+	names := append(testdisk.OddNames(), "0", "no", "a@b+c")
+	if place != "" && os.Getenv("BTRKEEP_LONG") == "" { // a login in each run
+		names = slices.DeleteFunc(names, func(name string) bool { return utf8.ValidString(name) && !strings.ContainsAny(name, "\n\"%") })
+	}
+	for _, name := range names {
 		t.Run(fmt.Sprintf("%.20q", name), func(t *testing.T) {
 			w := newWorld(t, 1)
 			must(t, btrfs.Create(w.src.Path, name))
@@ -266,7 +274,7 @@ func TestOnlyIfChanged(t *testing.T) {
 				if !r.Unchanged || r.Snapshot != first.Snapshot {
 					t.Fatalf("made a snapshot of nothing new: %+v", r)
 				}
-				if childrenReaped() != children {
+				if place == "" && childrenReaped() != children {
 					t.Error("a run with nothing to send started a program")
 				}
 			}

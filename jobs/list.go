@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -14,6 +15,8 @@ const (
 	StatePresent = "present"
 	StateAbsent  = "absent"
 	StateError   = "error"
+
+	StateElsewhere = "elsewhere" // of what is looked into: on another machine, which can look itself
 )
 
 // Listing is everything that exists of one job: an element of `list --json`. Fields are only ever added.
@@ -22,6 +25,7 @@ type Listing struct {
 	Source       string              `json:"source"`
 	Error        string              `json:"error,omitempty"`
 	Hint         string              `json:"hint,omitempty"`
+	Absent       bool                `json:"absent,omitempty"` // the source is on another machine that cannot be reached now, as Error says
 	Snapshots    []ListedSnapshot    `json:"snapshots"`
 	Destinations []ListedDestination `json:"destinations"`
 }
@@ -74,12 +78,13 @@ type ListedBackup struct {
 
 // List lists the snapshots and backups of a job. What cannot be looked at says so in its place.
 func (r *Runner) List(ctx context.Context, job config.Job) Listing {
-	l := Listing{Job: job.Name, Source: job.Source, Snapshots: []ListedSnapshot{}, Destinations: []ListedDestination{}}
-	src, err := openSource(job, r.Config.Timezone)
+	l := Listing{Job: job.Name, Source: cmp.Or(job.Source, job.Received), Snapshots: []ListedSnapshot{}, Destinations: []ListedDestination{}}
+	src, err := r.openSource(ctx, job)
 	if err != nil {
-		l.Error, l.Hint = err.Error(), Hint(err)
+		l.Error, l.Hint, l.Absent = err.Error(), Hint(err), errors.Is(err, ErrAbsent)
 		src = &source{job: job}
 	}
+	defer src.close()
 	for _, s := range src.snapshots {
 		l.Snapshots = append(l.Snapshots, ListedSnapshot{
 			Name: s.Name, Path: s.Path, UUID: s.UUID, Created: s.Taken, Pinned: s.Pinned, PinReason: s.PinReason, CommonWith: []string{}, Own: s.Own,
@@ -87,7 +92,7 @@ func (r *Runner) List(ctx context.Context, job config.Job) Listing {
 	}
 	state, _ := LoadState(r.Config.StateDir, job) // only where the destination was last
 	for _, d := range job.Destinations {
-		seen, there := r.inspect(ctx, job, d, state)
+		seen, there := r.inspect(ctx, src, job, d, state)
 		begun, _ := resumable(src.snapshots, there)
 		for _, s := range src.snapshots {
 			if l, ok := begun[s.StreamUUID()]; ok {
@@ -106,7 +111,7 @@ func (r *Runner) List(ctx context.Context, job config.Job) Listing {
 }
 
 // inspect opens a destination just to see what is there.
-func (r *Runner) inspect(ctx context.Context, job config.Job, d config.Destination, state State) (ListedDestination, Contents) {
+func (r *Runner) inspect(ctx context.Context, src *source, job config.Job, d config.Destination, state State) (ListedDestination, Contents) {
 	l := ListedDestination{Name: d.Name, URL: d.URL, State: StatePresent, Backups: []ListedBackup{}, Unfinished: []ListedUnfinished{}}
 	fail := func(err error) (ListedDestination, Contents) {
 		l.State, l.Error, l.Hint = StateError, err.Error(), Hint(err)
@@ -116,12 +121,12 @@ func (r *Runner) inspect(ctx context.Context, job config.Job, d config.Destinati
 		return l, Contents{}
 	}
 	last := state.Destinations[d.URL]
-	dest, err := r.Open(ctx, job, d, Identity{FileSystem: last.FileSystem, MountPoint: last.MountPoint})
+	dest, err := r.open(ctx, src, job, d, last)
 	if err != nil {
 		return fail(err)
 	}
 	defer dest.Close()
-	there, err := dest.List(ctx)
+	there, err := contents(ctx, job, dest)
 	if err != nil {
 		return fail(err)
 	}

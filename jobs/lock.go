@@ -2,6 +2,8 @@ package jobs
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +24,17 @@ type Holder struct {
 	PID   int       `json:"pid"`
 	Job   string    `json:"job"`
 	Since time.Time `json:"since"`
+
+	// Session tells the runs of a job, of which there is only one at a time, from all others to a machine elsewhere. What Client has there through a connection that has died unnoticed is its own, and may be
+	// taken over. It is not in the lock files of this machine, whose processes are nobody else's business.
+	Session string `json:"-"`
+	Client  string `json:"client,omitempty"` // the Session of the client, where `btrkeep serve` holds the lock for one
+}
+
+// runSession is that of all runs of a job on this machine: the job's lock, which goes by its name, keeps them apart, so that one which another machine still counts as under way has ended, perhaps with this machine.
+func runSession(stateDir string, job config.Job) string {
+	sum := sha256.Sum256([]byte(Machine() + "\x00" + statePath(stateDir, job.SnapshotPlace()) + "\x00" + job.Name))
+	return hex.EncodeToString(sum[:16])
 }
 
 // String is the holder in words; "another process" when the file said nothing.
@@ -74,19 +87,37 @@ func Lock(path string, holder Holder) (unlock func(), err error) {
 
 // lockJob takes the job's lock and one for its snapshot directory, which `btrkeep backup` of the same source takes too.
 func lockJob(cfg *config.Config, job config.Job, holder Holder) (unlock func(), err error) {
-	if err := os.MkdirAll(cfg.RuntimeDir, 0o700); err != nil {
-		return nil, hintf("locks live there; set runtime_dir or BTRKEEP_RUNTIME_DIR to a directory that can be written", "runtime directory: %w", err)
+	if err := makeRuntimeDir(cfg.RuntimeDir); err != nil {
+		return nil, err
 	}
 	first, err := Lock(filepath.Join(cfg.RuntimeDir, job.Name+".lock"), holder)
 	if err != nil {
 		return nil, err
 	}
-	second, err := Lock(filepath.Join(cfg.RuntimeDir, strings.TrimSuffix(filepath.Base(statePath("", job.SnapshotDir)), ".json")+".dir.lock"), holder)
+	if job.Remote() { // that of its snapshots is taken there
+		return first, nil
+	}
+	second, err := LockSnapshots(cfg.RuntimeDir, job.SnapshotDir, holder)
 	if err != nil {
 		first()
 		return nil, err
 	}
 	return func() { second(); first() }, nil
+}
+
+// LockSnapshots takes the lock of a snapshot directory of this machine: for a run here, or one elsewhere that pulls.
+func LockSnapshots(runtimeDir, snapshotDir string, holder Holder) (unlock func(), err error) {
+	if err := makeRuntimeDir(runtimeDir); err != nil {
+		return nil, err
+	}
+	return Lock(filepath.Join(runtimeDir, strings.TrimSuffix(filepath.Base(statePath("", snapshotDir)), ".json")+".dir.lock"), holder)
+}
+
+func makeRuntimeDir(path string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return hintf("locks live there; set runtime_dir or BTRKEEP_RUNTIME_DIR to a directory that can be written", "runtime directory: %w", err)
+	}
+	return nil
 }
 
 // readHolder waits a little for a holder that has just taken the lock and not yet written its name. A name left by a process that was

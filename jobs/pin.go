@@ -11,7 +11,6 @@ import (
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/config"
-	"github.com/btrkeep/btrkeep/jobs/catalog"
 )
 
 // Results of a mark; ResultFailed, ResultAbsent and ResultBusy are others.
@@ -113,13 +112,18 @@ func (r *Runner) Pin(ctx context.Context, job config.Job, p Pin) ([]Mark, error)
 		return nil, err
 	}
 	n := pinning{Runner: r, job: job, pin: p, is: is, holder: Holder{PID: os.Getpid(), Job: job.Name, Since: p.Clock.Wall}, marks: []Mark{}}
-	if p.at(AtSource) {
+	src, err := r.openSource(ctx, job)
+	defer src.close()
+	if !p.at(AtSource) {
+	} else if err != nil {
+		n.failed(AtSource, err)
+	} else {
 		// Held to the end, so that no run prunes a backup between the one pin and the other.
-		defer n.source()()
+		defer n.source(ctx, src)()
 	}
 	for _, d := range job.Destinations {
 		if p.at(d.Name) {
-			n.destination(ctx, d)
+			n.destination(ctx, src, d)
 		}
 	}
 	return n.marks, nil
@@ -142,15 +146,14 @@ type pinnable struct {
 	note         func(reason string) error // Errors wrap ErrForeign.
 }
 
-func (n *pinning) source() (unlock func()) {
+func (n *pinning) source(ctx context.Context, src *source) (unlock func()) {
 	return n.place(AtSource, func() (meant []pinnable, err error) {
-		src, err := openSource(n.job, n.Config.Timezone)
-		if err != nil {
+		if err := src.refresh(ctx); err != nil {
 			return nil, err
 		}
 		for _, s := range src.snapshots {
 			meant = append(meant, pinnable{s.Subvolume, s.Path, s.PinReason, func(reason string) error {
-				known, err := catalog.Pin(n.job.SnapshotDir, s.UUID, reason)
+				known, err := src.origin.Pin(ctx, s.UUID, reason)
 				if err == nil && !known {
 					err = ErrForeign
 				}
@@ -158,13 +161,24 @@ func (n *pinning) source() (unlock func()) {
 			}})
 		}
 		return meant, nil
-	}, func() (func(), error) { return lockJob(n.Config, n.job, n.holder) })
+	}, func() (func(), error) {
+		first, err := lockJob(n.Config, n.job, n.holder)
+		if err != nil {
+			return nil, err
+		}
+		second, err := src.origin.Lock(ctx, n.holder)
+		if err != nil {
+			first()
+			return nil, err
+		}
+		return func() { second(); first() }, nil
+	})
 }
 
-func (n *pinning) destination(ctx context.Context, d config.Destination) {
+func (n *pinning) destination(ctx context.Context, src *source, d config.Destination) {
 	state, _ := LoadState(n.Config.StateDir, n.job) // only where the destination was last
 	last := state.Destinations[d.URL]
-	dest, err := n.Open(ctx, n.job, d, Identity{FileSystem: last.FileSystem, MountPoint: last.MountPoint})
+	dest, err := n.open(ctx, src, n.job, d, last)
 	if err != nil {
 		n.failed(d.Name, err)
 		return
@@ -176,7 +190,7 @@ func (n *pinning) destination(ctx context.Context, d config.Destination) {
 			meant = append(meant, pinnable{b.Subvolume, b.Path, b.PinReason, func(reason string) error { return dest.Pin(ctx, b, reason) }})
 		}
 		return meant, err
-	}, func() (func(), error) { return dest.Lock(n.holder) })()
+	}, func() (func(), error) { return dest.Lock(ctx, n.holder) })()
 }
 
 // place notes the pin with what is meant in one place. Where nothing is, no lock is taken, and nobody else's is in the way.

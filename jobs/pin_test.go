@@ -23,7 +23,7 @@ import (
 func (w *world) pin(p jobs.Pin) map[string]string {
 	w.t.Helper()
 	p.Clock = w.clock()
-	marks, err := w.runner.Pin(context.Background(), w.job, p)
+	marks, err := w.runner.Pin(context.Background(), w.placed(), p)
 	must(w.t, err)
 	got := map[string]string{}
 	for _, m := range marks {
@@ -64,7 +64,7 @@ func (w *world) backup() string {
 func (w *world) prune() []string {
 	w.t.Helper()
 	w.pass(time.Minute)
-	r := w.runner.Prune(context.Background(), w.job, jobs.Options{Clock: w.clock()})
+	r := w.runner.Prune(context.Background(), w.placed(), jobs.Options{Clock: w.clock()})
 	if r.Result != jobs.ResultOK || jobs.ExitStatus([]jobs.Record{r}) != 0 {
 		w.t.Errorf("prune: %+v", r)
 	}
@@ -99,7 +99,7 @@ func TestPin(t *testing.T) {
 		t.Errorf("%+v\n%+v", s, b)
 	}
 	n := 0
-	for _, p := range w.runner.PlanPrune(context.Background(), w.job, w.clock()).Prune {
+	for _, p := range w.runner.PlanPrune(context.Background(), w.placed(), w.clock()).Prune {
 		if p.Name == pinned && !p.Remove && slices.Equal(p.Reasons, []string{"pinned: before the upgrade"}) {
 			n++
 		}
@@ -219,10 +219,10 @@ func TestPinWhileLocked(t *testing.T) {
 	ended := make(chan jobs.Record, 1)
 	w.pass(time.Minute)
 	clock := w.clock()
-	go func() { ended <- w.runner.Run(context.Background(), w.job, jobs.Options{Clock: clock}) }()
+	go func() { ended <- w.runner.Run(context.Background(), w.placed(), jobs.Options{Clock: clock}) }()
 	gate, err := os.OpenFile(fifo, os.O_WRONLY, 0) // waits for the hook
 	must(t, err)
-	marks, err := w.runner.Pin(context.Background(), w.job, jobs.Pin{What: name, Clock: clock})
+	marks, err := w.runner.Pin(context.Background(), w.placed(), jobs.Pin{What: name, Clock: clock})
 	must(t, err)
 	if m := marks[0]; m.Where != jobs.AtSource || m.Result != jobs.ResultBusy || !strings.Contains(m.Error, "process "+itoa(os.Getpid())+" (job home,") {
 		t.Errorf("%+v", m)
@@ -248,7 +248,7 @@ func TestPinBesidePrune(t *testing.T) {
 	for i := range 12 {
 		clock := w.clock()
 		pruned := make(chan jobs.Record, 1)
-		go func() { pruned <- w.runner.Prune(context.Background(), w.job, jobs.Options{Clock: clock}) }()
+		go func() { pruned <- w.runner.Prune(context.Background(), w.placed(), jobs.Options{Clock: clock}) }()
 		time.Sleep(time.Duration(i) * time.Millisecond)
 		name := names[len(names)-2] // the newest stays anyway
 		got := w.pin(jobs.Pin{What: name})
@@ -285,7 +285,7 @@ func TestPinWhileAbsent(t *testing.T) {
 		{jobs.Pin{What: "20010101T000000Z"}, false, false},
 		{jobs.Pin{What: "20010101T000000Z", Where: "d1"}, false, true},
 	} {
-		if has, sure, err := w.runner.Has(context.Background(), w.job, c.pin); has != c.has || sure != c.sure || err != nil {
+		if has, sure, err := w.runner.Has(context.Background(), w.placed(), c.pin); has != c.has || sure != c.sure || err != nil {
 			t.Errorf("%+v: %v %v %v", c.pin, has, sure, err)
 		}
 	}
@@ -302,7 +302,7 @@ func TestPinByPath(t *testing.T) {
 	same(t, "through a link", w.pin(jobs.Pin{What: link + "/backups//" + name + "/"}), map[string]string{"d1": name + " pinned"})
 	same(t, "at the source", w.pin(jobs.Pin{What: filepath.Join(w.job.SnapshotDir, name)}), map[string]string{jobs.AtSource: name + " pinned"})
 	same(t, "within it", w.pin(jobs.Pin{What: w.path(0, name) + "/file"}), map[string]string{})
-	if _, err := w.runner.Pin(context.Background(), w.job, jobs.Pin{What: w.path(0, "missing")}); err == nil {
+	if _, err := w.runner.Pin(context.Background(), w.placed(), jobs.Pin{What: w.path(0, "missing")}); err == nil {
 		t.Error("a path that leads nowhere")
 	}
 }

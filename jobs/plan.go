@@ -76,10 +76,11 @@ func (r *Runner) planned(ctx context.Context, job config.Job, clock Clock, prune
 }
 
 func (r *Runner) plan(ctx context.Context, job config.Job, clock Clock, p *Plan) error {
-	src, err := openSource(job, r.Config.Timezone)
+	src, err := r.openSource(ctx, job)
 	if err != nil {
 		return err
 	}
+	defer src.close()
 	for _, w := range []string{src.nestedWarning(), src.alteredWarning()} {
 		if w != "" {
 			p.Warnings = append(p.Warnings, w)
@@ -94,7 +95,9 @@ func (r *Runner) plan(ctx context.Context, job config.Job, clock Clock, p *Plan)
 	if p.holdPrune != "" {
 		p.Warnings = append(p.Warnings, p.holdPrune)
 	}
-	if !p.pruneOnly {
+	if job.Received != "" {
+		p.Snapshot.Why = "this job only prunes what others keep in " + job.Received
+	} else if !p.pruneOnly {
 		if p.Snapshot, err = src.planSnapshot(ctx, clock.Wall); err != nil {
 			return err
 		}
@@ -117,7 +120,7 @@ func (r *Runner) plan(ctx context.Context, job config.Job, clock Clock, p *Plan)
 // planSnapshot adds the snapshot that would be taken to the list, as if it were there.
 func (s *source) planSnapshot(ctx context.Context, now time.Time) (PlannedSnapshot, error) {
 	if last := s.lastOwn(); s.job.OnlyIfChanged && last != nil {
-		changed, err := s.changedSince(ctx, *last, s.job.Source)
+		changed, err := s.origin.Changed(ctx, *last)
 		if err != nil {
 			return PlannedSnapshot{}, err
 		}
@@ -125,11 +128,11 @@ func (s *source) planSnapshot(ctx context.Context, now time.Time) (PlannedSnapsh
 			return PlannedSnapshot{Why: "nothing has changed since " + last.Name + " (as far as is on the disk)"}, nil
 		}
 	}
-	name := s.nextName(now)
-	next := s.volume
+	name := s.nextName(s.job.NameFormat, now, s.zone)
+	next := s.Volume
 	next.ID, next.Name, next.ReadOnly, next.Otransid = 0, name, true, pendingTransaction
-	next.ParentUUID, next.UUID = s.volume.UUID, btrfs.UUID{0xff}
-	s.family.join(next.UUID, s.volume.UUID)
+	next.ParentUUID, next.UUID = s.Volume.UUID, btrfs.UUID{0xff}
+	s.family.join(next.UUID, s.Volume.UUID)
 	s.snapshots = append(s.snapshots, Snapshot{Subvolume: next, Path: s.job.Source, Taken: now, Own: true})
 	return PlannedSnapshot{Name: name}, nil
 }
@@ -138,12 +141,12 @@ func (s *source) planSnapshot(ctx context.Context, now time.Time) (PlannedSnapsh
 // destination would have in common with the source, for pruning that. estimates ends when no more time is to be spent on sizes.
 func (r *Runner) planDestination(ctx, estimates context.Context, src *source, state *State, d config.Destination, now time.Time, p *Plan) error {
 	last := state.Destinations[d.URL]
-	dest, err := r.Open(ctx, src.job, d, Identity{FileSystem: last.FileSystem, MountPoint: last.MountPoint})
+	dest, err := r.open(ctx, src, src.job, d, last)
 	if err != nil {
 		return err
 	}
 	defer dest.Close()
-	there, err := dest.List(ctx)
+	there, err := contents(ctx, src.job, dest)
 	if err != nil {
 		return err
 	}
@@ -157,7 +160,7 @@ func (r *Runner) planDestination(ctx, estimates context.Context, src *source, st
 	if err != nil {
 		version = 1 // sizes hardly differ; the run will say what is wrong
 	}
-	from, _ := resumable(src.snapshots, there)
+	from, _ := goesOn(src.job, src.snapshots, there, now)
 	for i, snap := range send {
 		b := src.bases(snap.Subvolume, known, backups)[0]
 		resumed := int64(0)
@@ -168,7 +171,7 @@ func (r *Runner) planDestination(ctx, estimates context.Context, src *source, st
 		}
 		delete(from, snap.StreamUUID())
 		t := PlannedTransfer{Destination: d.Name, State: "present", Snapshot: snap.Name, Parent: b.parentName(), Resumed: resumed}
-		t.Estimate = max(0, estimate(ctx, estimates, snap, b, version)-resumed)
+		t.Estimate = max(0, estimate(ctx, estimates, src.sender(), snap, b, version)-resumed)
 		p.Transfers = append(p.Transfers, t)
 		made := snap.Subvolume
 		made.UUID, made.ReceivedUUID = btrfs.UUID{0xfe, byte(i >> 8), byte(i)}, snap.StreamUUID() // one of its own, as the real one will have
@@ -178,7 +181,13 @@ func (r *Runner) planDestination(ctx, estimates context.Context, src *source, st
 		}
 	}
 	slices.SortStableFunc(backups, func(a, b Backup) int { return a.Taken.Compare(b.Taken) })
-	p.addPrune(d.Name, destinationRetention(src.snapshots, backups, from, d.Keep, now, r.Config.Timezone))
+	if dest.Identity().AddOnly {
+		p.Warnings = append(p.Warnings, d.Name+": the far end lets nothing be deleted from here; it prunes by itself")
+	} else {
+		p.addPrune(d.Name, decideAll(src.job, backups, func(b []Backup) []retention.Decision {
+			return destinationRetention(src.snapshots, b, from, d.Keep, now, r.Config.Timezone)
+		}))
+	}
 	s := state.Destinations[d.URL]
 	key := dest.Identity().FileSystem.String()
 	disk := s.Disks[key]

@@ -27,7 +27,7 @@ func TestPlanIsWhatTheRunDoes(t *testing.T) {
 		w.pass(7 * time.Minute)
 		before := w.listing()
 		w.now = w.now.Add(time.Minute) // run comes a minute later than the clock
-		plan := w.runner.Plan(context.Background(), w.job, w.clock())
+		plan := w.runner.Plan(context.Background(), w.placed(), w.clock())
 		w.now = w.now.Add(-time.Minute)
 		if diff := cmp.Diff(before, w.listing()); diff != "" {
 			t.Errorf("%s: plan changed something: %s", what, diff)
@@ -110,7 +110,7 @@ func TestPlanEstimates(t *testing.T) {
 	w.write("new", strings.Repeat("new", 1<<20))
 	w.dests[0].Mount("noatime")
 	must(t, btrfs.Sync(w.source())) // what is in memory only is not counted
-	planned := w.runner.Plan(context.Background(), w.job, w.clock()).Transfers
+	planned := w.runner.Plan(context.Background(), w.placed(), w.clock()).Transfers
 	done := w.mustRun().Transfers
 	if len(planned) != 4 || len(done) != 4 {
 		t.Fatalf("not 4 transfers: planned %+v, done %+v", planned, done)

@@ -24,9 +24,6 @@ const (
 	keepBegun   = "its transfer was interrupted and goes on"
 )
 
-// pruneBatch is after how many deletions prune lets the kernel's cleaner catch up: a deletion is only a promise to it.
-const pruneBatch = 100
-
 // protected gives, for each snapshot that destinations need, the names of those destinations.
 type protected struct {
 	parent map[btrfs.UUID][]string // as the next parent
@@ -200,44 +197,23 @@ func inUse(err error) (names []string, rest error) {
 	return names, rest
 }
 
-// delete deletes what was decided, oldest first, in batches.
+// delete deletes what was decided, oldest first.
 func (s *source) delete(ctx context.Context, decisions []retention.Decision, done func(retention.Decision)) error {
 	byName := make(map[string]Snapshot, len(s.snapshots))
 	for _, n := range s.snapshots {
 		byName[n.Name] = n
 	}
-	n := 0
-	var failed error // one that is mounted or holds others must not keep the rest
+	why := map[btrfs.UUID]retention.Decision{}
+	var gone []btrfs.Subvolume
 	for _, d := range decisions {
-		snap, ok := byName[d.Name]
-		if !d.Remove || !ok || !snap.Own {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := btrfs.Delete(s.job.SnapshotDir, snap.Name, snap.UUID); errors.Is(err, btrfs.ErrInUse) {
-			failed = errors.Join(failed, &InUseError{snap.Name})
-			continue
-		} else if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("prune %s: %w", snap.Path, err))
-			continue
-		}
-		done(d)
-		if n++; n%pruneBatch == 0 {
-			if err := btrfs.WaitDeleted(ctx, s.job.SnapshotDir); err != nil {
-				return err
-			}
+		if snap, ok := byName[d.Name]; ok && d.Remove && snap.Own {
+			gone, why[snap.UUID] = append(gone, snap.Subvolume), d
 		}
 	}
+	n := 0
+	err := s.origin.Delete(ctx, gone, func(id btrfs.UUID) { n++; done(why[id]) })
 	if n == 0 {
-		return failed
+		return err
 	}
-	if err := btrfs.Commit(s.job.SnapshotDir); err != nil {
-		return errors.Join(failed, err)
-	}
-	if err := s.refresh(); err != nil {
-		return errors.Join(failed, err)
-	}
-	return errors.Join(failed, s.forget())
+	return errors.Join(err, s.refresh(ctx))
 }

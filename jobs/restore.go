@@ -59,7 +59,8 @@ type restoring struct {
 	src  *source // nil if the source cannot be read, as after its loss
 	mine Restored
 
-	release func() // the version, which may be deleted then
+	release func()        // the version, which may be deleted then
+	opened  []Destination // from which can be restored
 }
 
 // Restore brings back a whole subvolume, or files and directories.
@@ -92,11 +93,13 @@ func (r *restoring) note(format string, args ...any) {
 
 func (r *restoring) run(ctx context.Context) error {
 	var err error
+	defer r.close()
 	if r.o.FromDir == "" {
-		if r.src, err = openSource(r.o.Job, r.Config.Timezone); err != nil {
+		if r.src, err = r.openSource(ctx, r.o.Job); err != nil {
 			r.src = nil
 			r.note("the source cannot be used: %v", err)
 		}
+		defer r.src.close()
 	}
 	all, err := r.versions(ctx)
 	if err != nil {
@@ -108,7 +111,7 @@ func (r *restoring) run(ctx context.Context) error {
 	}
 	m := &r.mine
 	m.Snapshot, m.Taken, m.UUID, m.From, m.Path = v.Name, v.taken, v.UUID, v.where, v.path
-	release, err := btrfs.Hold(v.path, v.UUID)
+	release, err := v.hold()
 	if err != nil {
 		return err
 	}
@@ -121,6 +124,20 @@ func (r *restoring) run(ctx context.Context) error {
 		return r.inPlace(ctx, v)
 	}
 	return r.whole(ctx, v)
+}
+
+// hold keeps a version from being deleted; one on another machine is held there while it is sent.
+func (v version) hold() (release func(), err error) {
+	if v.from != nil {
+		return func() {}, nil
+	}
+	return btrfs.Hold(v.path, v.UUID)
+}
+
+func (r *restoring) close() {
+	for _, dest := range r.opened {
+		_ = dest.Close()
+	}
 }
 
 // whole makes To.
@@ -207,7 +224,7 @@ func (r *restoring) adopt(ctx context.Context, v version, to string) error {
 	if !ok {
 		return errors.ErrUnsupported
 	}
-	unlock, err := dest.Lock(Holder{PID: os.Getpid(), Job: "restore " + v.Name, Since: r.o.Clock.Wall})
+	unlock, err := dest.Lock(ctx, Holder{PID: os.Getpid(), Job: "restore " + v.Name, Since: r.o.Clock.Wall})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/btrfs/copytree"
 )
 
@@ -19,6 +20,18 @@ func (r *restoring) files(ctx context.Context, v version) error {
 		return err
 	}
 	r.mine.To = to
+	stage := r.staging(nearestDir(to), v)
+	if v.from != nil { // all of it: a stream cannot be made of some files
+		if _, err := btrfs.FileSystemID(stage.dir); err != nil {
+			return hintf("restore to a btrfs, where it can be brought to first, or on the machine that has the backup", "%s is on another machine, and %w", v.path, err)
+		}
+		from, err := stage.bring(ctx)
+		if err != nil || r.o.DryRun {
+			return err
+		}
+		defer stage.close()
+		v.path = from
+	}
 	paths, err := r.paths(v)
 	if err != nil || r.o.DryRun {
 		return err
@@ -60,7 +73,22 @@ func (r *restoring) files(ctx context.Context, v version) error {
 			return errors.Join(left, err)
 		}
 	}
+	if left == nil && stage.brought {
+		if err := stage.clear(ctx); err != nil {
+			r.note("what was brought over stays in %s; the same command again removes it: %v", stage.path, err)
+		}
+	}
 	return left
+}
+
+// nearestDir is the directory nearest to a path that exists.
+func nearestDir(path string) string {
+	for ; path != "/"; path = filepath.Dir(path) {
+		if st, err := os.Stat(path); err == nil && st.IsDir() {
+			break
+		}
+	}
+	return path
 }
 
 // paths are those asked for, relative to the root of the snapshot, which is "." and must be alone.

@@ -302,7 +302,7 @@ func TestProtectionLasts(t *testing.T) {
 		names := three(t, w)
 		w.job.OnlyIfChanged = true
 		w.restore(jobs.Restoration{At: names[2], InPlace: true})
-		w.runner.Prune(t.Context(), w.job, jobs.Options{Clock: w.clock()}) // notes what there is
+		w.runner.Prune(t.Context(), w.placed(), jobs.Options{Clock: w.clock()}) // notes what there is
 		w.restore(jobs.Restoration{At: names[2], InPlace: true})
 		w.job.OnlyIfChanged = false
 		away(w)

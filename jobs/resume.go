@@ -86,7 +86,7 @@ func (s *source) goOn(id sendstream.Identity, snap Snapshot, all []btrfs.Subvolu
 // needed are the subvolumes of the source without which the stream cannot be made again, by their own UUIDs.
 func (s *source) needed(id sendstream.Identity) []btrfs.UUID {
 	var ids []btrfs.UUID
-	for _, v := range s.all {
+	for _, v := range s.All {
 		if v.ReadOnly && (v.StreamUUID() == id.UUID || id.Needs(v.StreamUUID())) {
 			ids = append(ids, v.UUID)
 		}
@@ -94,8 +94,8 @@ func (s *source) needed(id sendstream.Identity) []btrfs.UUID {
 	return ids
 }
 
-// errDiffers means that a stream made again is not the one that was interrupted: the kernel is another one, or what it was made of is.
-var errDiffers = errors.New("the stream is not the same as before it was interrupted")
+// ErrDiffers means that a stream made again is not the one that was interrupted: the kernel is another one, or what it was made of is.
+var ErrDiffers = errors.New("the stream is not the same as before it was interrupted")
 
 // skip reads the beginning of a stream, which the destination has already, and compares its hash.
 func skip(ctx context.Context, stream io.Reader, from sendstream.Position) error {
@@ -107,7 +107,7 @@ func skip(ctx context.Context, stream io.Reader, from sendstream.Position) error
 	case err != nil:
 		return err
 	case n < from.Offset, !bytes.Equal(h.Sum(nil), from.SHA256):
-		return errDiffers
+		return ErrDiffers
 	}
 	return nil
 }
@@ -115,7 +115,7 @@ func skip(ctx context.Context, stream io.Reader, from sendstream.Position) error
 // cannotGoOn reports whether an error comes from what was kept of an interrupted transfer, so that beginning anew may help: the stream is another one, or what
 // it says does not fit to what is there. A disk that is full or torn off is no reason.
 func cannotGoOn(err error) bool {
-	if errors.Is(err, errDiffers) || errors.Is(err, sendstream.ErrCheckpoint) {
+	if errors.Is(err, ErrDiffers) || errors.Is(err, sendstream.ErrCheckpoint) {
 		return true
 	}
 	passing := []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.ENODEV, syscall.ENXIO, syscall.ENOMEM, sendstream.ErrCorrupt}

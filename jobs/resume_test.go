@@ -187,7 +187,7 @@ func TestIncrementalTransferGoesOn(t *testing.T) {
 	if tr := transfer(t, r, "d1"); tr.Parent == "" {
 		t.Fatalf("%+v", tr)
 	}
-	for _, p := range []jobs.Plan{w.runner.Plan(t.Context(), w.job, w.clock()), w.runner.PlanPrune(t.Context(), w.job, w.clock())} {
+	for _, p := range []jobs.Plan{w.runner.Plan(t.Context(), w.placed(), w.clock()), w.runner.PlanPrune(t.Context(), w.placed(), w.clock())} {
 		for _, d := range p.Prune {
 			if d.Remove && len(p.Transfers) == 0 {
 				t.Errorf("the plan deletes what the transfer needs: %+v", d)

@@ -37,6 +37,7 @@ type run struct {
 	log     *slog.Logger
 	start   time.Time // with its monotonic reading, which opts.Clock need not have
 	source  *source
+	unlock  func() // the origin
 	state   State
 	taken   *Snapshot
 	pruning bool // step 5 alone: no backup was tried, so none succeeded
@@ -64,7 +65,7 @@ func (r *Runner) execute(ctx context.Context, job config.Job, o Options, pruning
 
 // locked does the steps under the job's locks.
 func (r *run) locked(ctx context.Context, steps func(*run, context.Context) error) error {
-	unlock, err := lockJob(r.Config, r.job, Holder{PID: os.Getpid(), Job: r.job.Name, Since: r.opts.Clock.Wall})
+	unlock, err := lockJob(r.Config, r.job, r.holder())
 	if err != nil {
 		return err
 	}
@@ -82,8 +83,17 @@ func (r *run) locked(ctx context.Context, steps func(*run, context.Context) erro
 	return steps(r, ctx)
 }
 
+// holder is this run as the holder of locks.
+func (r *run) holder() Holder {
+	return Holder{PID: os.Getpid(), Job: r.job.Name, Since: r.opts.Clock.Wall, Session: runSession(r.Config.StateDir, r.job)}
+}
+
 func (r *run) everything(ctx context.Context) error {
-	if err := r.open(ctx); err != nil {
+	if r.job.Received != "" {
+		return r.pruneOnly(ctx)
+	}
+	defer r.leave()
+	if err := r.look(ctx); err != nil {
 		return err
 	}
 	snapErr := r.snapshot(ctx)
@@ -93,11 +103,12 @@ func (r *run) everything(ctx context.Context) error {
 }
 
 func (r *run) pruneOnly(ctx context.Context) error {
-	if err := r.open(ctx); err != nil {
+	defer r.leave()
+	if err := r.look(ctx); err != nil {
 		return err
 	}
 	r.eachDestination(ctx, func(ctx context.Context, t *target) error {
-		if err := r.look(ctx, t); err != nil {
+		if err := r.lookAt(ctx, t); err != nil {
 			return err
 		}
 		return r.pruneDestination(ctx, t)
@@ -105,16 +116,31 @@ func (r *run) pruneOnly(ctx context.Context) error {
 	return r.pruneSource(ctx)
 }
 
-// open looks at the source and cleans what a killed run left there.
-func (r *run) open(ctx context.Context) error {
+// leave gives the source free.
+func (r *run) leave() {
+	if r.unlock != nil {
+		r.unlock()
+	}
+	r.source.close()
+}
+
+// look looks at the source and cleans what a killed run left there.
+func (r *run) look(ctx context.Context) error {
 	var err error
-	if r.source, err = openSource(r.job, r.Config.Timezone); err != nil {
+	if r.source, err = r.openSource(ctx, r.job); err != nil {
 		return err
 	}
-	removed, err := r.source.clean()
-	if len(removed) > 0 {
+	if r.source.origin == nil {
+		return nil
+	}
+	if r.unlock, err = r.source.origin.Lock(ctx, r.holder()); err != nil {
+		return err
+	}
+	if len(r.source.leftovers()) > 0 {
+		var removed []string
+		removed, err = r.source.origin.Clean(ctx)
 		r.log.Warn("deleted what an interrupted run left at the source", "names", strings.Join(removed, " "), KeyEvent, EventLeftover)
-		err = errors.Join(err, r.source.refresh())
+		err = errors.Join(err, r.source.refresh(ctx))
 	}
 	if e := r.sweepDrill(ctx); e != nil {
 		r.warn("what an interrupted drill left at the source: %v", e)
@@ -204,7 +230,7 @@ func (r *run) finish(ctx context.Context, err error) {
 	rec := &r.rec
 	rec.Ended = rec.Started.Add(time.Since(r.start))
 	var held *HeldError
-	if errors.As(err, &held) {
+	if errors.As(err, &held) || errors.Is(err, ErrAbsent) { // a source may be on a machine that is off
 		rec.NotNow = true
 	}
 	if err != nil {

@@ -2,19 +2,17 @@ package jobs
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/config"
-	"github.com/btrkeep/btrkeep/jobs/catalog"
 )
 
 // hiddenSnapshot is how the names of snapshots begin that a run has not finished: without an entry in the catalog, not compared yet.
@@ -44,141 +42,113 @@ func hintf(hint, format string, args ...any) error {
 
 // source is what is known of a job's source at one moment.
 type source struct {
+	Look
 	job       config.Job
 	zone      *time.Location
-	volume    btrfs.Subvolume
-	fsys      btrfs.FileSystem
-	dir       btrfs.Dir         // of the snapshots; zero while the directory is missing
-	all       []btrfs.Subvolume // of the whole file system
+	origin    Origin
+	here      *Here // the origin, if it is on this machine
 	family    lineage
-	snapshots []Snapshot // in the snapshot directory, read-only, of the family, oldest first by transaction
-	leftovers []btrfs.Subvolume
+	snapshots []Snapshot          // in the snapshot directory, read-only, of the family, oldest first by transaction
 	altered   map[btrfs.UUID]bool // snapshots of ours that somebody has written into: no parents for anything
 	nested    []string            // subvolumes inside the source: not in its snapshots
 }
 
-// openSource looks at the source and refuses what could not be backed up right.
-func openSource(job config.Job, zone *time.Location) (*source, error) {
-	s := &source{job: job, zone: zone}
-	var err error
-	if s.volume, err = btrfs.Info(job.Source); err != nil {
-		return nil, sourceError(job.Source, err)
+// openSource looks at the source of a job. It must be closed. A job that prunes what others keep here has none, and no snapshots.
+func (r *Runner) openSource(ctx context.Context, job config.Job) (*source, error) {
+	if job.Received != "" {
+		return newSource(job, r.Config.Timezone, Look{}), nil
 	}
-	if !s.volume.ReadOnly && !s.volume.ReceivedUUID.IsZero() {
-		return nil, hintf("make a clean copy and use that: btrfs subvolume snapshot SOURCE COPY clears the received UUID",
-			"source %s is writable but carries a received UUID: every snapshot of it would pass for something it is not", job.Source)
+	var origin Origin
+	here := NewHere(job, r.Config.Timezone)
+	if origin = here; job.Remote() {
+		here = nil
+		var err error
+		if origin, err = r.Origin(ctx, job); err != nil {
+			return nil, err
+		}
 	}
-	if s.fsys, err = btrfs.Stat(job.Source); err != nil {
-		return nil, fmt.Errorf("source %s: %w", job.Source, err)
+	look, err := origin.Look(ctx)
+	if err != nil {
+		return nil, errors.Join(err, origin.Close())
 	}
-	if err := s.locateDir(); err != nil {
-		return nil, err
-	}
-	return s, s.refresh()
+	s := newSource(job, r.Config.Timezone, look)
+	s.origin, s.here = origin, here
+	return s, nil
 }
 
-func sourceError(path string, err error) error {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return hintf("is its file system mounted?", "source %s does not exist", path)
-	case errors.Is(err, btrfs.ErrNotBtrfs):
-		return hintf("btrkeep backs up btrfs subvolumes only; is the right file system mounted there?", "source %s is not on btrfs", path)
-	case errors.Is(err, btrfs.ErrNotSubvolume):
-		return hintf("name the subvolume that holds it, or turn the directory into one: btrfs subvolume create NEW; cp -a --reflink OLD/. NEW", "source %s is a plain directory, not a subvolume", path)
+// close is also for one that could not be opened.
+func (s *source) close() {
+	if s != nil && s.origin != nil {
+		_ = s.origin.Close()
 	}
-	return fmt.Errorf("source %s: %w", path, err)
 }
 
-// locateDir finds the snapshot directory. The default one inside the source may be missing before the first run; one that was named must be there,
-// since a missing one is more often a file system that is not mounted than a wish for a new directory.
-func (s *source) locateDir() error {
-	dir := s.job.SnapshotDir
-	st, err := os.Lstat(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && s.defaultDir():
-		return nil
-	case errors.Is(err, fs.ErrNotExist):
-		return hintf("make it with: mkdir -m 0700 "+dir, "snapshot directory %s does not exist", dir)
-	case err != nil:
-		return fmt.Errorf("snapshot directory: %w", err)
-	case !st.IsDir():
-		return hintf("a symbolic link there could lead anywhere; name the real directory as snapshot_dir", "snapshot directory %s is not a directory", dir)
+// refresh looks anew.
+func (s *source) refresh(ctx context.Context) error {
+	look, err := s.origin.Look(ctx)
+	if err != nil {
+		return err
 	}
-	if sys := st.Sys().(*syscall.Stat_t); s.defaultDir() && (int(sys.Uid) != os.Geteuid() || st.Mode().Perm()&0o022 != 0) {
-		// Whoever owns the source may put a directory of their own there, and names of their choice into it.
-		return hintf("look at what is in it, then: chown root "+dir+" && chmod 0700 "+dir, "snapshot directory %s can be written by others than root", dir)
-	}
-	if id, err := btrfs.FileSystemID(dir); err != nil || id != s.fsys.ID {
-		return hintf("a snapshot can only be made on the file system of its source", "snapshot directory %s is not on the file system of %s", dir, s.job.Source)
-	}
-	if s.dir, err = btrfs.LocateDir(dir); err != nil {
-		return fmt.Errorf("snapshot directory %s: %w", dir, err)
-	}
+	s.settle(look)
 	return nil
 }
 
-func (s *source) defaultDir() bool {
-	return s.job.SnapshotDir == filepath.Join(s.job.Source, config.DefaultSnapshotDir)
+// newSource is a source as it looks.
+func newSource(job config.Job, zone *time.Location, look Look) *source {
+	s := &source{job: job, zone: zone}
+	s.settle(look)
+	return s
 }
 
-// makeDir makes the default snapshot directory before the first snapshot.
-func (s *source) makeDir() error {
-	if s.dir != (btrfs.Dir{}) {
-		return nil
-	}
-	if err := os.Mkdir(s.job.SnapshotDir, 0o700); err != nil {
-		return fmt.Errorf("make the snapshot directory: %w", err)
-	}
-	return s.locateDir()
-}
-
-// refresh lists the file system anew.
-func (s *source) refresh() error {
-	var err error
-	if s.all, err = btrfs.List(s.job.Source); err != nil {
-		return fmt.Errorf("list subvolumes of %s: %w", s.job.Source, err)
-	}
-	s.family = newLineage(s.all, s.volume)
-	s.snapshots, s.leftovers, s.nested = make([]Snapshot, 0, len(s.all)), nil, nil
-	cat := catalog.Catalog{}
-	if s.dir != (btrfs.Dir{}) {
-		if cat, err = catalog.Read(s.job.SnapshotDir); err != nil {
-			return err
-		}
-	}
+// settle finds out what look means.
+func (s *source) settle(look Look) {
+	s.Look = look
+	s.family = newLineage(s.All, s.Volume)
+	s.snapshots, s.nested = make([]Snapshot, 0, len(s.All)), nil
 	s.altered = map[btrfs.UUID]bool{}
-	for _, v := range s.all {
-		e, own := cat[v.UUID]
+	for _, v := range s.All {
+		e, own := s.Catalog[v.UUID]
 		if own {
 			s.altered[v.UUID] = e.Ctransid != 0 && e.Ctransid != v.Ctransid
 			s.family.join(v.UUID, e.Volume)
 		}
-		inDir := s.dir != (btrfs.Dir{}) && s.dir.Holds(v)
+		inDir := s.Dir != (btrfs.Dir{}) && s.Dir.Holds(v)
 		switch {
 		case inDir && strings.HasPrefix(v.Name, hiddenSnapshot):
-			s.leftovers = append(s.leftovers, v)
 		case inDir && v.ReadOnly && s.descends(v, own):
-			s.snapshots = append(s.snapshots, s.snapshot(v, cat))
-		case v.ParentID == s.volume.ID && !inDir:
+			s.snapshots = append(s.snapshots, s.snapshot(v))
+		case v.ParentID == s.Volume.ID && !inDir:
 			s.nested = append(s.nested, v.Name)
 		}
 	}
 	slices.SortFunc(s.snapshots, func(a, b Snapshot) int { return cmp.Or(cmp.Compare(a.Otransid, b.Otransid), cmp.Compare(a.ID, b.ID)) })
-	return nil
+}
+
+// sender sends what is at the source.
+func (s *source) sender() Sender {
+	if s.here != nil {
+		return s.here.Sending
+	}
+	return s.origin
+}
+
+// owner is whose backups those of this source are.
+func (s *source) owner() Owner {
+	return Owner{Machine: s.Machine, Path: s.job.SourcePath(), Volume: s.Volume.UUID, FileSystem: s.FileSystem.ID}
 }
 
 // descends reports whether v, in the snapshot directory, is a snapshot of the source. The top level of a file system that mkfs.btrfs before 4.16 has made has no UUID, and
 // its snapshots no parent: then those are that btrkeep has made there.
 func (s *source) descends(v btrfs.Subvolume, own bool) bool {
-	if s.volume.UUID.IsZero() {
+	if s.Volume.UUID.IsZero() {
 		return own && v.ParentUUID.IsZero() && v.ReceivedUUID.IsZero()
 	}
-	return s.family.related(v, s.volume)
+	return s.family.related(v, s.Volume)
 }
 
-func (s *source) snapshot(v btrfs.Subvolume, cat catalog.Catalog) Snapshot {
+func (s *source) snapshot(v btrfs.Subvolume) Snapshot {
 	n := Snapshot{Subvolume: v, Path: filepath.Join(s.job.SnapshotDir, v.Name)}
-	e, own := cat[v.UUID]
+	e, own := s.Catalog[v.UUID]
 	n.Own, n.Pinned, n.PinReason, n.Adhoc = own, e.Pinned != "", e.Pinned, e.Adhoc
 	n.Taken = e.Taken
 	if !own {
@@ -221,5 +191,44 @@ func (s *source) alteredWarning() string {
 
 // unaltered are the subvolumes that may serve as parents, as far as we can tell.
 func (s *source) unaltered() []btrfs.Subvolume {
-	return slices.DeleteFunc(slices.Clone(s.all), func(v btrfs.Subvolume) bool { return s.altered[v.UUID] })
+	return slices.DeleteFunc(slices.Clone(s.All), func(v btrfs.Subvolume) bool { return s.altered[v.UUID] })
+}
+
+// take has a snapshot of the source made. With only_if_changed, and when nothing has, taken is nil.
+func (s *source) take(ctx context.Context, now time.Time) (taken *Snapshot, err error) {
+	id, err := s.origin.Take(ctx, now)
+	if err != nil || id.IsZero() {
+		return nil, err
+	}
+	if err := s.refresh(ctx); err != nil {
+		return nil, err
+	}
+	for i, n := range s.snapshots {
+		if n.UUID == id {
+			return &s.snapshots[i], nil
+		}
+	}
+	return nil, fmt.Errorf("the snapshot of %s vanished right after it was made", s.job.Source)
+}
+
+// nestedWarning names the subvolumes that the snapshots do not contain.
+func (s *source) nestedWarning() string {
+	if len(s.nested) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s holds other subvolumes, which are not in its snapshots: %s; give each a job of its own", s.job.Source, quoted(s.nested))
+}
+
+// quoted are names that any user may have chosen, the first few of them.
+func quoted(names []string) string {
+	const most = 5
+	var all []string
+	for _, n := range names[:min(len(names), most)] {
+		all = append(all, strconv.Quote(n))
+	}
+	text := strings.Join(all, ", ")
+	if more := len(names) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }

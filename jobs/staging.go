@@ -56,10 +56,12 @@ func (s *staging) bring(ctx context.Context) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if at, err := btrfs.FileSystemID(s.v.path); err != nil {
-		return "", err
-	} else if at == fsys {
-		return s.v.path, nil
+	if s.v.from == nil {
+		if at, err := btrfs.FileSystemID(s.v.path); err != nil {
+			return "", err
+		} else if at == fsys {
+			return s.v.path, nil
+		}
 	}
 	known := s.r.known(fsys)
 	for _, snap := range known {
@@ -84,7 +86,7 @@ func (s *staging) bring(ctx context.Context) (path string, err error) {
 
 // known are the snapshots on the file system that nobody has written into.
 func (r *restoring) known(fsys btrfs.UUID) []Snapshot {
-	if r.src == nil || r.src.fsys.ID != fsys {
+	if r.src == nil || r.src.here == nil || r.src.FileSystem.ID != fsys {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(r.src.snapshots), func(n Snapshot) bool { return !n.Own || r.src.altered[n.UUID] })
@@ -97,7 +99,7 @@ func (s *staging) open(ctx context.Context) (err error) {
 	if s.dest, err = s.r.At(ctx, s.r.o.Job, config.Destination{Name: "restore", URL: s.path}); err != nil {
 		return err
 	}
-	s.unlock, err = s.dest.Lock(Holder{PID: os.Getpid(), Job: "restore " + s.v.Name, Since: s.r.o.Clock.Wall})
+	s.unlock, err = s.dest.Lock(ctx, Holder{PID: os.Getpid(), Job: "restore " + s.v.Name, Since: s.r.o.Clock.Wall})
 	return err
 }
 
@@ -106,18 +108,22 @@ func (s *staging) close() { s.unlock() }
 // sender sends the version as a run would send a snapshot: its siblings serve as parents if the file system has them too.
 func (s *staging) sender(known []Snapshot) (snd *sender, snap Snapshot, there []Backup) {
 	snap = Snapshot{Subvolume: s.v.Subvolume, Path: s.v.path, Taken: s.v.taken, Own: true}
-	src := &source{job: config.Job{Name: s.r.o.Job.Name}, snapshots: []Snapshot{snap}, all: []btrfs.Subvolume{snap.Subvolume}}
+	src := &source{job: config.Job{Name: s.r.o.Job.Name}, snapshots: []Snapshot{snap}, Look: Look{All: []btrfs.Subvolume{snap.Subvolume}}}
 	for _, b := range s.v.siblings {
 		if b.Own && b.Complete && !b.Altered && b.UUID != snap.UUID {
-			src.snapshots, src.all = append(src.snapshots, Snapshot{Subvolume: b.Subvolume, Path: b.Path, Taken: b.Taken, Own: true}), append(src.all, b.Subvolume)
+			src.snapshots, src.All = append(src.snapshots, Snapshot{Subvolume: b.Subvolume, Path: b.Path, Taken: b.Taken, Own: true}), append(src.All, b.Subvolume)
 		}
 	}
-	src.family = newLineage(src.all, btrfs.Subvolume{})
+	src.family = newLineage(src.All, btrfs.Subvolume{})
 	for _, n := range known {
 		there = append(there, Backup{Subvolume: n.Subvolume, Path: n.Path, Taken: n.Taken, Complete: true, Own: true})
 	}
+	from := s.v.from
+	if from == nil {
+		from = Sending{}
+	}
 	snd = &sender{
-		source: src, dest: s.dest, cfg: config.Destination{Name: "restore"}, slots: s.r.Slots, progress: s.r.report, warn: s.r.note,
+		Sender: from, source: src, dest: s.dest, cfg: config.Destination{Name: "restore"}, slots: s.r.Slots, backoff: s.r.Backoff, progress: s.r.report, warn: s.r.note,
 		saved: func(Snapshot, sendstream.Identity) {}, // the backup is held only while this lasts; what goes on finds it or starts over
 	}
 	return snd, snap, there
@@ -155,11 +161,11 @@ func (s *staging) transfer(ctx context.Context, known []Snapshot) error {
 // plan tells what would be transferred.
 func (s *staging) plan(ctx context.Context, known []Snapshot) error {
 	snd, snap, parents := s.sender(known)
-	b := snd.source.bases(snap.Subvolume, snd.source.all, parents)[0]
+	b := snd.source.bases(snap.Subvolume, snd.source.All, parents)[0]
 	estimates, cancel := context.WithTimeout(ctx, estimateTime)
 	defer cancel()
 	s.r.mine.Transfer = &Transfer{
-		Destination: snd.cfg.Name, Snapshot: snap.Name, Parent: b.parentName(), Bytes: estimate(ctx, estimates, snap, b, btrfs.StreamVersion()),
+		Destination: snd.cfg.Name, Snapshot: snap.Name, Parent: b.parentName(), Bytes: estimate(ctx, estimates, snd.Sender, snap, b, btrfs.StreamVersion()),
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ type CommonState struct {
 	Seen     time.Time    `json:"seen"`
 }
 
-// statePath depends on the snapshot directory, not on the job's name: a job that is renamed keeps its state, and with it its chain.
+// statePath depends on the snapshot directory (config.Job.SnapshotPlace), not on the job's name: a job that is renamed keeps its state, and with it its chain.
 func statePath(dir, snapshotDir string) string {
 	sum := sha256.Sum256([]byte(snapshotDir))
 	return filepath.Join(dir, "jobs", hex.EncodeToString(sum[:8])+".json")
@@ -80,8 +80,8 @@ var errStateSyntax = errors.New("not what btrkeep wrote")
 
 // LoadState reads the state of a job; a job that has none, or one that cannot be parsed, has an empty one.
 func LoadState(dir string, job config.Job) (State, error) {
-	empty := State{Job: job.Name, Source: job.Source, SnapshotDir: job.SnapshotDir, Destinations: map[string]DestinationState{}}
-	path := statePath(dir, job.SnapshotDir)
+	empty := State{Job: job.Name, Source: job.Source, SnapshotDir: job.SnapshotPlace(), Destinations: map[string]DestinationState{}}
+	path := statePath(dir, job.SnapshotPlace())
 	b, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -112,7 +112,7 @@ func parseState(b []byte, job config.Job) (State, error) {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return State{}, err
 	}
-	s.Job, s.Source, s.SnapshotDir = job.Name, job.Source, job.SnapshotDir
+	s.Job, s.Source, s.SnapshotDir = job.Name, job.Source, job.SnapshotPlace()
 	if s.Destinations == nil {
 		s.Destinations = map[string]DestinationState{}
 	}

@@ -1,7 +1,9 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -12,7 +14,7 @@ import (
 type Status struct {
 	Job          string              `json:"job"`
 	Source       string              `json:"source"`
-	State        string              `json:"state"`          // ok, never, running, failing, partial, skipped
+	State        string              `json:"state"`          // ok, never, running, failing, partial, skipped; absent: the source is on another machine that cannot be reached now
 	Step         string              `json:"step,omitempty"` // of a run under way
 	LastRun      time.Time           `json:"last_run,omitzero"`
 	LastSuccess  time.Time           `json:"last_success,omitzero"`
@@ -66,7 +68,7 @@ type Drilled struct {
 
 // Status looks at one job: the state of its last run, and what is really there.
 func (r *Runner) Status(ctx context.Context, job config.Job, now time.Time) Status {
-	s := Status{Job: job.Name, Source: job.Source, State: "never", Destinations: []DestinationStatus{}}
+	s := Status{Job: job.Name, Source: cmp.Or(job.Source, job.Received), State: "never", Destinations: []DestinationStatus{}}
 	state, err := LoadState(r.Config.StateDir, job)
 	if err != nil {
 		s.Error = err.Error()
@@ -84,11 +86,16 @@ func (r *Runner) Status(ctx context.Context, job config.Job, now time.Time) Stat
 	default:
 		s.State = state.LastResult
 	}
-	src, err := openSource(job, r.Config.Timezone)
+	src, err := r.openSource(ctx, job)
 	if err != nil {
-		s.Error, s.Hint = err.Error(), Hint(err)
+		if s.Hint = Hint(err); errors.Is(err, ErrAbsent) {
+			s.State = StateAbsent
+		} else {
+			s.Error = err.Error()
+		}
 		src = &source{job: job}
 	}
+	defer src.close()
 	for _, n := range src.snapshots {
 		if n.Own {
 			s.Snapshots++
@@ -119,7 +126,7 @@ func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.De
 		Name: d.Name, URL: d.URL, Newest: last.Newest, NewestTime: last.NewestTaken,
 		LastResult: last.LastResult, LastError: last.LastError, LastSuccess: last.LastSuccess, AbsentSince: last.AbsentSince,
 	}
-	seen, there := r.inspect(ctx, src.job, d, state)
+	seen, there := r.inspect(ctx, src, src.job, d, state)
 	s.Free, s.Total = seen.Free, seen.Total
 	s.Verified, s.Drill = verified(last.Proofs[config.TaskVerify], seen), drilled(last.Proofs[config.TaskDrill])
 	if seen.State == StatePresent {

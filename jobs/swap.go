@@ -37,6 +37,9 @@ func above(dir, path string) bool {
 
 // inPlace replaces the source by the version: made beside it under a hidden name, given the snapshots of the old one, and then, at once, the old one's name.
 func (r *restoring) inPlace(ctx context.Context, v version) error {
+	if r.o.Job.Remote() {
+		return hintf("restore it to a directory here and send it there, or run btrkeep on that machine with --from-dir", "the source is on another machine, %s", r.o.Job.Source)
+	}
 	if r.src == nil {
 		return hintf("restore to a new path: `btrkeep restore JOB --to PATH`", "there is no source in whose place to restore")
 	}
@@ -45,7 +48,7 @@ func (r *restoring) inPlace(ctx context.Context, v version) error {
 		return err
 	}
 	defer unlock()
-	if r.src, err = openSource(r.o.Job, r.Config.Timezone); err != nil {
+	if r.src, err = r.openSource(ctx, r.o.Job); err != nil {
 		return err
 	}
 	s := &swap{restoring: r, v: v}
@@ -63,7 +66,7 @@ func (r *restoring) inPlace(ctx context.Context, v version) error {
 	if s.shown, err = btrfs.MountPoints(r.o.Job.Source); err != nil {
 		return err
 	}
-	if r.src.dir.SubvolumeID == r.src.volume.ID || r.src.dir == (btrfs.Dir{}) && r.src.defaultDir() {
+	if r.src.Dir.SubvolumeID == r.src.Volume.ID || r.src.Dir == (btrfs.Dir{}) && r.src.here.defaultDir() {
 		if s.below, err = filepath.Rel(r.o.Job.Source, r.o.Job.SnapshotDir); err != nil {
 			return err
 		}
@@ -78,12 +81,12 @@ func (r *restoring) inPlace(ctx context.Context, v version) error {
 
 func (s *swap) run(ctx context.Context) error {
 	if !s.o.DryRun {
-		if err := s.src.makeDir(); err != nil {
+		if err := s.src.here.makeDir(); err != nil {
 			return err
 		}
 	}
 	stage := s.staging(s.o.Job.SnapshotDir, s.v)
-	if s.src.dir == (btrfs.Dir{}) {
+	if s.src.Dir == (btrfs.Dir{}) {
 		stage.dir = s.o.Job.Source // only to be looked at
 	}
 	from, err := stage.bring(ctx)
@@ -91,7 +94,7 @@ func (s *swap) run(ctx context.Context) error {
 		return err
 	}
 	defer stage.close()
-	hidden := swapPrefix + s.src.volume.UUID.String()
+	hidden := swapPrefix + s.src.Volume.UUID.String()
 	if err := btrfs.Snapshot(from, s.place.Dir, hidden, false); err != nil {
 		return err
 	}
@@ -261,11 +264,11 @@ func (s *swap) recover(ctx context.Context) (done bool, err error) {
 			if err != nil {
 				return false, err
 			}
-			done = done || restored || left.UUID == s.src.volume.UUID
+			done = done || restored || left.UUID == s.src.Volume.UUID
 			if err := s.finish(ctx, n.Name()); err != nil {
 				return done, err
 			}
-		case id == s.src.volume.UUID.String() && !s.o.DryRun: // it has not
+		case id == s.src.Volume.UUID.String() && !s.o.DryRun: // it has not
 			if err := s.discard(n.Name(), left); err != nil {
 				return false, err
 			}
@@ -276,18 +279,18 @@ func (s *swap) recover(ctx context.Context) (done bool, err error) {
 
 // isRestored reports whether the source is made of the version, and has not been changed since.
 func (s *swap) isRestored(ctx context.Context) (bool, error) {
-	changed, err := s.src.writtenSince(ctx, s.o.Job.Source, s.src.volume.Otransid)
+	changed, err := s.src.here.writtenSince(ctx, s.o.Job.Source, s.src.Volume.Otransid)
 	if err != nil || changed {
 		return false, err
 	}
-	return s.src.volume.ParentUUID == s.v.UUID || slices.ContainsFunc(s.src.snapshots, func(n Snapshot) bool {
-		return btrfs.SameContent(n.Subvolume, s.v.Subvolume) && (n.UUID == s.src.volume.ParentUUID || n.ParentUUID == s.src.volume.ParentUUID)
+	return s.src.Volume.ParentUUID == s.v.UUID || slices.ContainsFunc(s.src.snapshots, func(n Snapshot) bool {
+		return btrfs.SameContent(n.Subvolume, s.v.Subvolume) && (n.UUID == s.src.Volume.ParentUUID || n.ParentUUID == s.src.Volume.ParentUUID)
 	}), nil
 }
 
 // discard deletes a new subvolume that never took its place, with the snapshots that it was given.
 func (s *swap) discard(name string, left btrfs.Subvolume) error {
-	if left.UUID == s.src.volume.UUID || left.UUID.IsZero() {
+	if left.UUID == s.src.Volume.UUID || left.UUID.IsZero() {
 		return fmt.Errorf("%s is the source itself", name) // whatever led here: never
 	}
 	if s.below != "" {

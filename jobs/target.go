@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -56,12 +55,12 @@ func (r *run) atDestination(ctx context.Context, t *target, do func(context.Cont
 	r.mu.Lock()
 	last := r.state.Destinations[t.cfg.URL]
 	r.mu.Unlock()
-	dest, err := r.Open(ctx, r.job, t.cfg, Identity{FileSystem: last.FileSystem, MountPoint: last.MountPoint})
+	dest, err := r.open(ctx, r.source, r.job, t.cfg, last)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, dest.Close()) }()
-	unlock, err := dest.Lock(Holder{PID: os.Getpid(), Job: r.job.Name, Since: r.opts.Clock.Wall})
+	unlock, err := dest.Lock(ctx, r.holder())
 	if err != nil {
 		return err
 	}
@@ -70,9 +69,9 @@ func (r *run) atDestination(ctx context.Context, t *target, do func(context.Cont
 	return do(ctx, t)
 }
 
-// look lists the backups and cleans what interrupted transfers left.
-func (r *run) look(ctx context.Context, t *target) error {
-	there, err := t.dest.List(ctx)
+// lookAt lists the backups and cleans what interrupted transfers left.
+func (r *run) lookAt(ctx context.Context, t *target) error {
+	there, err := contents(ctx, r.job, t.dest)
 	if err != nil {
 		return err
 	}
@@ -90,7 +89,7 @@ func (r *run) look(ctx context.Context, t *target) error {
 
 // lookBack finds what interrupted transfers can go on from, and what they left that is useless.
 func (r *run) lookBack(t *target, there Contents) (useless []Leftover) {
-	t.from, useless = resumable(r.source.snapshots, there)
+	t.from, useless = goesOn(r.job, r.source.snapshots, there, r.opts.Clock.Wall)
 	t.resume = map[btrfs.UUID][]btrfs.UUID{}
 	for id, l := range t.from {
 		t.resume[id] = r.source.needed(l.Checkpoint.Identity)
@@ -100,13 +99,13 @@ func (r *run) lookBack(t *target, there Contents) (useless []Leftover) {
 
 // deliver is steps 4 and 5 at one destination: what is missing there and would be kept, oldest first; then prune.
 func (r *run) deliver(ctx context.Context, t *target) error {
-	if err := r.look(ctx, t); err != nil {
+	if err := r.lookAt(ctx, t); err != nil {
 		return err
 	}
 	there := Contents{Backups: t.backups, Leftovers: slices.Collect(maps.Values(t.from))}
 	send := missing(r.job, r.source.snapshots, there, t.cfg.Keep, r.opts.Clock.Wall, r.Config.Timezone)
 	s := sender{
-		source: r.source, dest: t.dest, cfg: t.cfg, slots: r.Slots, progress: r.report, warn: r.warn,
+		Sender: r.source.origin, source: r.source, dest: t.dest, cfg: t.cfg, slots: r.Slots, backoff: r.Backoff, progress: r.report, warn: r.warn,
 		priority: r.job.IOClass.Class<<13 | r.job.IOClass.Level,
 		saved:    func(snap Snapshot, id sendstream.Identity) { r.begun(t, snap, id) },
 	}
@@ -140,12 +139,13 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 	}
 	if failed > 0 {
 		now, err := t.dest.List(ctx)
-		if err != nil {
-			return err // what the interrupted transfer needs is not known: nothing is pruned
+		if err != nil { // as the line is gone: what the interrupted transfer needs is what it needed when it began, and nothing is pruned
+			r.logTransfers(t, len(send))
+			return nil
 		}
 		r.lookBack(t, now)
 	}
-	slices.SortStableFunc(t.backups, func(a, b Backup) int { return a.Taken.Compare(b.Taken) })
+	believe(r.job, t.backups)
 	r.logTransfers(t, len(send))
 	r.fingerprints(ctx, t, parents) // while their parents are there
 	if err := r.pruneDestination(ctx, t); err != nil {
@@ -182,10 +182,12 @@ func (r *run) logTransfers(t *target, wanted int) {
 
 // pruneDestination is step 5 at one destination.
 func (r *run) pruneDestination(ctx context.Context, t *target) error {
-	if ctx.Err() != nil || r.holdPrune {
+	if ctx.Err() != nil || r.holdPrune || t.dest.Identity().AddOnly {
 		return nil
 	}
-	decisions := destinationRetention(r.source.snapshots, t.backups, t.from, t.cfg.Keep, r.opts.Clock.Wall, r.Config.Timezone)
+	decisions := decideAll(r.job, t.backups, func(b []Backup) []retention.Decision {
+		return destinationRetention(r.source.snapshots, b, t.from, t.cfg.Keep, r.opts.Clock.Wall, r.Config.Timezone)
+	})
 	var gone []Backup
 	for i, d := range decisions {
 		if d.Remove && t.backups[i].Own && t.backups[i].Complete {

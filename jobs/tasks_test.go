@@ -137,7 +137,7 @@ func TestStatusOfProofs(t *testing.T) {
 	name := w.listing().Snapshots[0].Name
 	status := func() (jobs.Status, []jobs.DestinationStatus) {
 		t.Helper()
-		s := w.runner.Status(t.Context(), w.job, w.now)
+		s := w.runner.Status(t.Context(), w.placed(), w.now)
 		return s, s.Destinations
 	}
 	prove := func(kind config.Task, d int, r jobs.TaskResult) {
@@ -204,9 +204,9 @@ func TestNoteVerify(t *testing.T) {
 		t.Helper()
 		w.pass(time.Hour)
 		o.Clock = w.clock()
-		must(t, w.runner.NoteVerify(w.job, w.runner.Verify(t.Context(), w.job, o)))
+		must(t, w.runner.NoteVerify(w.placed(), w.runner.Verify(t.Context(), w.placed(), o)))
 		var all []*jobs.Verified
-		for _, d := range w.runner.Status(t.Context(), w.job, w.now).Destinations {
+		for _, d := range w.runner.Status(t.Context(), w.placed(), w.now).Destinations {
 			all = append(all, d.Verified)
 		}
 		return all

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,11 +13,10 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 	"github.com/btrkeep/btrkeep/config"
+	"github.com/btrkeep/btrkeep/internal/throttle"
 )
 
 // maxAttempts bounds how many choices of parents are tried for one snapshot before it is sent in full.
@@ -52,11 +52,13 @@ func (s *source) bases(snapshot btrfs.Subvolume, all []btrfs.Subvolume, backups 
 
 // sender brings snapshots of one source to one destination.
 type sender struct {
+	Sender
 	source   *source
 	dest     Destination
 	cfg      config.Destination
 	priority int
 	slots    *Slots
+	backoff  time.Duration
 	progress func(Progress)
 	warn     func(format string, args ...any)
 	saved    func(snap Snapshot, id sendstream.Identity) // a checkpoint of it is on the disk
@@ -142,39 +144,100 @@ func (s *sender) abandon(ctx context.Context, snap Snapshot, why error) {
 // version is the newest protocol that both ends speak.
 func (s *sender) version(ctx context.Context) (int, error) {
 	version, err := s.dest.StreamVersion(ctx)
-	return min(version, btrfs.StreamVersion()), err
+	return min(version, s.SendVersion()), err
 }
 
 // maxTorn is how often one send is tried anew after its stream was torn.
 const maxTorn = 3
 
-// sendAgain is send, tried anew if the stream was torn on its way: a process that is stopped, or a machine that goes to sleep, makes the kernel begin
-// the stream again in its middle. That never passes the checksums; what was applied before did, and the next attempt goes on from there.
+// sendAgain is send, tried anew if the stream was torn on its way, or the line to another machine lost.
+//
+// A process that is stopped, or a machine that goes to sleep, makes the kernel begin the stream again in its middle. That never passes the checksums; what was applied before did, and the
+// next attempt goes on from there.
 func (s *sender) sendAgain(ctx context.Context, snap Snapshot, a attempt) (made Backup, bytes int64, err error) {
-	for try := range maxTorn {
+	line := lineRetry{first: s.backoff}
+	for try := 0; ; try++ {
 		var n int64
 		made, n, err = s.send(ctx, snap, a)
 		bytes += n
+		if err == nil || ctx.Err() != nil {
+			return made, bytes, err
+		}
+		lost := errors.Is(err, ErrInterrupted)
 		// Where the part that the destination has is not the same, it may have been torn here, too: one more look at it costs less than all of it again.
-		torn := errors.Is(err, sendstream.ErrCorrupt) || errors.Is(err, errDiffers) && try == 0
-		if !torn || ctx.Err() != nil {
+		torn := errors.Is(err, sendstream.ErrCorrupt) && try < maxTorn-1 || errors.Is(err, ErrDiffers) && try == 0
+		if !torn && !lost {
+			return made, bytes, err
+		}
+		for { // until the far end is there again
+			if lost {
+				if !line.wait(ctx) {
+					return made, bytes, err
+				}
+				s.warn("%s: %s: %v; trying again", s.cfg.Name, snap.Name, err)
+			}
+			there, listErr := s.listCleaned(ctx)
+			if lost = errors.Is(listErr, ErrInterrupted); lost {
+				continue
+			} else if listErr != nil {
+				return made, bytes, errors.Join(err, listErr)
+			}
+			if b, ok := newIndex(there.Backups).find(snap.Subvolume); ok && b.Complete && b.Own { // only the word of it was lost
+				return b, bytes, nil
+			}
+			from, _ := resumable([]Snapshot{snap}, there)
+			if a.from = nil; len(from) > 0 {
+				l := from[snap.StreamUUID()]
+				a.from = &l
+			}
 			break
 		}
-		there, listErr := s.dest.List(ctx)
-		if listErr != nil {
-			return made, bytes, errors.Join(err, listErr)
-		}
-		from, _ := resumable([]Snapshot{snap}, there)
-		if a.from = nil; len(from) > 0 {
-			l := from[snap.StreamUUID()]
-			a.from = &l
-		}
+		line.reached(a.from.offset())
 	}
-	return made, bytes, err
 }
 
-// readAhead is how much of a stream's data is read ahead of it: more does not help, and this much leaves the cache to others.
-const readAhead = 16 << 20
+// listCleaned lists the destination, without what an attempt has left there that was killed: it would be in the way of the next.
+func (s *sender) listCleaned(ctx context.Context) (Contents, error) {
+	there, err := s.dest.List(ctx)
+	if err != nil {
+		return there, err
+	}
+	torso := slices.DeleteFunc(slices.Clone(there.Leftovers), func(l Leftover) bool { return l.Checkpoint != nil })
+	if len(torso) == 0 {
+		return there, nil
+	}
+	if _, err := s.dest.Clean(ctx, torso); err != nil {
+		return there, err
+	}
+	return s.dest.List(ctx)
+}
+
+// lineRetry bounds how often a line that was lost is tried again: a few times, longer and longer after one another, and anew whenever something came over.
+type lineRetry struct {
+	first    time.Duration // the first pause
+	tries    int
+	farthest int64
+}
+
+const (
+	lineTries = 6           // without anything coming over
+	linePause = time.Second // at first, and twice as long each time
+)
+
+func (l *lineRetry) wait(ctx context.Context) bool {
+	if l.tries == lineTries {
+		return false
+	}
+	pause := cmp.Or(l.first, linePause) << l.tries
+	l.tries++
+	return Pause(ctx, pause) == nil
+}
+
+func (l *lineRetry) reached(offset int64) {
+	if offset > l.farthest {
+		l.farthest, l.tries = offset, 0
+	}
+}
 
 // send makes one attempt. bytes are those that crossed the line.
 func (s *sender) send(ctx context.Context, snap Snapshot, a attempt) (made Backup, bytes int64, err error) {
@@ -186,34 +249,31 @@ func (s *sender) send(ctx context.Context, snap Snapshot, a attempt) (made Backu
 	if a.from != nil {
 		version, compressed = a.from.Checkpoint.Version, a.from.Checkpoint.Compressed
 	} else if version >= 2 {
-		compressed, estimate = a.compressible(ctx, snap)
+		compressed, estimate = s.compressible(ctx, snap, a.basis)
 	}
 	id := a.identity(snap, version, compressed)
-	send := btrfs.Send{Subvolume: snap.Path, Parent: a.parent.ID, Version: id.Version, Compressed: id.Compressed, IOPriority: s.priority, ReadAhead: readAhead}
+	out := Outgoing{Subvolume: snap.Subvolume, Path: snap.Path, Parent: a.parent.Subvolume, Version: id.Version, Compressed: id.Compressed, IOPriority: s.priority}
 	for _, c := range a.clones {
-		send.CloneSources = append(send.CloneSources, c.ID)
+		out.Clones = append(out.Clones, c.Subvolume)
+	}
+	if a.from != nil {
+		out.From = &a.from.Checkpoint.Position
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := send.Start(ctx)
-	if err != nil {
-		return Backup{}, 0, &sendError{fmt.Errorf("send %s: %w", snap.Path, err)}
-	}
 	report := s.reporter(ctx, snap, a, estimate)
-	if a.from != nil {
-		err = skip(ctx, stream, a.from.Checkpoint.Position)
+	stream, err := s.Send(ctx, out)
+	if err != nil {
+		return Backup{}, 0, err
 	}
-	if err == nil {
-		made, err = s.dest.Receive(ctx, Incoming{
-			Identity: id, Name: snap.Name, Taken: snap.Taken, From: a.from,
-			Stream: limit(ctx, stream, s.cfg.RateLimit), Confirm: stream.Close,
-			Progress: report.add, Saved: sync.OnceFunc(func() { s.saved(snap, id) }), IOPriority: s.priority,
-		})
-	}
-	ended := stream.Close()
-	if err != nil && ended != nil && !errors.Is(ended, context.Canceled) && !errors.Is(ended, syscall.EPIPE) {
-		// The sender failed by itself, not because the receiver hung up: that came first.
-		err = &sendError{fmt.Errorf("send %s: %w", snap.Path, ended)}
+	made, err = s.dest.Receive(ctx, Incoming{
+		Identity: id, Name: snap.Name, Taken: snap.Taken, From: a.from,
+		Stream: s.limit(ctx, stream), Confirm: stream.Close,
+		Progress: report.add, Saved: sync.OnceFunc(func() { s.saved(snap, id) }), IOPriority: s.priority,
+	})
+	ended := failure(snap.Path, stream.Close())
+	if err != nil && ended != nil {
+		err = ended // the sender failed by itself, not because the receiver hung up: that came first
 	}
 	return made, report.bytes.Load(), err
 }
@@ -262,7 +322,7 @@ func (s *sender) reporter(ctx context.Context, snap Snapshot, a attempt, estimat
 		select {
 		case <-ctx.Done():
 		case <-time.After(estimateAfter):
-			if c, err := btrfs.ChangedSince(ctx, snap.Path, a.since()); err == nil {
+			if c, err := s.Changes(ctx, snap.Subvolume, snap.Path, a.since()); err == nil {
 				r.estimate.Store(int64(c.Bytes))
 			}
 		}
@@ -272,12 +332,12 @@ func (s *sender) reporter(ctx context.Context, snap Snapshot, a attempt, estimat
 
 // compressible reports whether compressed data may be sent as it is: not where the kernel would lose some. See [btrfs.Changes]. The search for that also gives an
 // estimate of the bytes, 0 if there is none.
-func (b basis) compressible(ctx context.Context, snap Snapshot) (yes bool, estimate int64) {
+func (s *sender) compressible(ctx context.Context, snap Snapshot, b basis) (yes bool, estimate int64) {
 	since := b.since()
 	if since > snap.Otransid { // against a newer one, anything may differ
 		since = 0
 	}
-	c, err := btrfs.ChangedSince(ctx, snap.Path, since)
+	c, err := s.Changes(ctx, snap.Subvolume, snap.Path, since)
 	return err == nil && !c.BehindInline, int64(c.Bytes)
 }
 
@@ -291,31 +351,12 @@ func (r *reporter) add(bytes int64) {
 	r.progress(p)
 }
 
-// burst is the largest piece that passes a rate limit at once.
-const burst = 1 << 20
-
-// limit slows a reader down to bytes per second; 0 means not at all.
-func limit(ctx context.Context, r io.Reader, bytes config.Size) io.Reader {
-	if bytes <= 0 {
-		return r
+// limit slows a stream down. One that goes over a line to another machine, from there or to there, is not slowed down here: what counts then are the bytes on the line.
+func (s *sender) limit(ctx context.Context, stream io.Reader) io.Reader {
+	if s.cfg.RateLimit.IsZero() || s.source.job.Remote() || !s.cfg.Local() {
+		return stream
 	}
-	return &limited{ctx, r, rate.NewLimiter(rate.Limit(bytes), burst)}
-}
-
-type limited struct {
-	ctx     context.Context
-	r       io.Reader
-	limiter *rate.Limiter
-}
-
-func (l *limited) Read(p []byte) (int, error) {
-	n, err := l.r.Read(p[:min(len(p), burst)]) // WaitN refuses more than the burst
-	if n > 0 {
-		if e := l.limiter.WaitN(l.ctx, n); e != nil {
-			return n, e
-		}
-	}
-	return n, err
+	return throttle.NewReader(ctx, stream, throttle.New(s.cfg.RateLimit.BytesAt))
 }
 
 // newest gives the newest backup by the time its snapshot was taken, those dated in the future left out.

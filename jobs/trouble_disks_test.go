@@ -42,7 +42,7 @@ func TestTopLevelWithoutUUID(t *testing.T) {
 	must(t, btrfs.SetReadOnly(filepath.Join(w.job.SnapshotDir, "foreign")))
 	for range 3 {
 		w.write("a", w.now.String())
-		if p := w.runner.Plan(t.Context(), w.job, w.clock()); len(p.Transfers) != 1 || p.Transfers[0].Parent != last {
+		if p := w.runner.Plan(t.Context(), w.placed(), w.clock()); len(p.Transfers) != 1 || p.Transfers[0].Parent != last {
 			t.Errorf("planned %+v, want it against %s", p, last)
 		}
 		last = w.incremental(last).Snapshot

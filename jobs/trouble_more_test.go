@@ -143,7 +143,7 @@ func TestClockBehindNewest(t *testing.T) {
 		t.Helper()
 		boot += 40 * time.Second
 		w.write("a", wall.String())
-		r := w.runner.Run(t.Context(), w.job, jobs.Options{Clock: jobs.Clock{Wall: wall, Boot: boot, ID: "next boot"}})
+		r := w.runner.Run(t.Context(), w.placed(), jobs.Options{Clock: jobs.Clock{Wall: wall, Boot: boot, ID: "next boot"}})
 		if tr := transfer(t, r, "d1"); r.Result != jobs.ResultOK || tr.Parent != parent {
 			t.Errorf("%+v, want it against %s", r, parent)
 		}
@@ -160,7 +160,7 @@ func TestClockBehindNewest(t *testing.T) {
 	if got := w.snapshots(); len(got) > 3 || got[len(got)-1] != r.Snapshot {
 		t.Errorf("snapshots %v", got)
 	}
-	if s := w.runner.Status(t.Context(), w.job, w.now); s.Destinations[0].Newest != r.Snapshot {
+	if s := w.runner.Status(t.Context(), w.placed(), w.now); s.Destinations[0].Newest != r.Snapshot {
 		t.Errorf("status: %+v", s.Destinations[0])
 	}
 	w.verify()

@@ -248,7 +248,7 @@ func TestSourceGone(t *testing.T) {
 			if r := w.run(); r.Result != jobs.ResultFailed || len(r.Pruned) > 0 {
 				t.Errorf("%+v", r)
 			}
-			if r := w.runner.Prune(t.Context(), w.job, jobs.Options{Clock: w.clock()}); r.Result != jobs.ResultFailed || len(r.Pruned) > 0 {
+			if r := w.runner.Prune(t.Context(), w.placed(), jobs.Options{Clock: w.clock()}); r.Result != jobs.ResultFailed || len(r.Pruned) > 0 {
 				t.Errorf("prune: %+v", r)
 			}
 			for _, path := range []string{filepath.Join(w.job.SnapshotDir, first.Snapshot), w.path(0, first.Snapshot)} {
@@ -256,7 +256,7 @@ func TestSourceGone(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if s := w.runner.Status(t.Context(), w.job, w.now); !s.Late() {
+			if s := w.runner.Status(t.Context(), w.placed(), w.now); !s.Late() {
 				t.Errorf("status: %+v", s)
 			}
 		})

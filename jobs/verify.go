@@ -93,7 +93,7 @@ func (v *verification) locked(ctx context.Context) error {
 	if err := os.MkdirAll(v.Config.RuntimeDir, 0o700); err != nil {
 		return hintf("locks live there; set runtime_dir or BTRKEEP_RUNTIME_DIR to a directory that can be written", "runtime directory: %w", err)
 	}
-	name := strings.TrimSuffix(filepath.Base(statePath("", v.job.SnapshotDir)), ".json") + ".verify.lock"
+	name := strings.TrimSuffix(filepath.Base(statePath("", v.job.SnapshotPlace())), ".json") + ".verify.lock"
 	unlock, err := Lock(filepath.Join(v.Config.RuntimeDir, name), Holder{PID: os.Getpid(), Job: v.job.Name, Since: v.o.Clock.Wall})
 	if err != nil {
 		return err
@@ -102,10 +102,11 @@ func (v *verification) locked(ctx context.Context) error {
 	if v.state, err = LoadVerify(v.Config.StateDir, v.job); err != nil {
 		return err
 	}
-	if v.source, err = openSource(v.job, v.Config.Timezone); err != nil {
+	if v.source, err = v.openSource(ctx, v.job); err != nil {
 		v.source = nil
 		v.report.Warnings = append(v.report.Warnings, fmt.Sprintf("nothing can be compared with the source's snapshots: %v", err))
 	}
+	defer v.source.close()
 	defer v.close()
 	v.open(ctx)
 	return v.all(ctx)
@@ -124,7 +125,7 @@ func (v *verification) open(ctx context.Context) {
 
 func (v *verification) openPlace(ctx context.Context, p *verifiedPlace, last DestinationState) (err error) {
 	if v.source != nil {
-		p.dest, err = v.Open(ctx, v.job, p.cfg, Identity{FileSystem: last.FileSystem, MountPoint: last.MountPoint})
+		p.dest, err = v.Runner.open(ctx, v.source, v.job, p.cfg, last)
 	}
 	// To read it, a disk may well be mounted read-only.
 	if v.source == nil || errors.Is(err, syscall.EROFS) {

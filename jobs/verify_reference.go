@@ -38,7 +38,10 @@ type compared struct {
 // reference finds what the contents of a backup can be compared with: the snapshot, while it exists, else a copy at another destination, else what was noted when it was made.
 func (v *verification) reference(p *verifiedPlace, b Backup) (reference, bool) {
 	twin, known := v.twin(p, b)
-	if v.source != nil {
+	if !p.cfg.Local() {
+		return nil, false // that machine has to read it
+	}
+	if v.source != nil && v.source.here != nil {
 		for _, s := range v.source.snapshots {
 			if (btrfs.SameContent(s.Subvolume, b.Subvolume) || known && s.UUID == twin.UUID) && !v.source.altered[s.UUID] {
 				return tree{s.Path, s.UUID, "its snapshot"}, true
@@ -46,7 +49,7 @@ func (v *verification) reference(p *verifiedPlace, b Backup) (reference, bool) {
 		}
 	}
 	for _, other := range v.places {
-		if other == p || other.err != nil {
+		if other == p || other.err != nil || !other.cfg.Local() {
 			continue
 		}
 		for _, c := range other.backups {

@@ -75,8 +75,8 @@ func verifyPath(dir, snapshotDir string) string {
 
 // LoadVerify reads what is remembered of the verifies of a job; nothing if there is none, or if it cannot be parsed.
 func LoadVerify(stateDir string, job config.Job) (VerifyState, error) {
-	empty := VerifyState{Job: job.Name, SnapshotDir: job.SnapshotDir, Destinations: map[string]*VerifyDestinations{}}
-	b, err := os.ReadFile(verifyPath(stateDir, job.SnapshotDir))
+	empty := VerifyState{Job: job.Name, SnapshotDir: job.SnapshotPlace(), Destinations: map[string]*VerifyDestinations{}}
+	b, err := os.ReadFile(verifyPath(stateDir, job.SnapshotPlace()))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return empty, nil
@@ -87,7 +87,7 @@ func LoadVerify(stateDir string, job config.Job) (VerifyState, error) {
 	if json.Unmarshal(b, &s) != nil || s.Destinations == nil {
 		return empty, nil
 	}
-	s.Job, s.SnapshotDir = job.Name, job.SnapshotDir
+	s.Job, s.SnapshotDir = job.Name, job.SnapshotPlace()
 	return s, nil
 }
 

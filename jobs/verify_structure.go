@@ -46,7 +46,9 @@ func (v *verification) stands(ctx context.Context, p *verifiedPlace, b Backup) {
 	}
 	if b.Altered {
 		p.found(b.Name, "", "somebody has written into it since it was complete")
-		v.written(ctx, p, b)
+		if p.cfg.Local() {
+			v.written(ctx, p, b)
+		}
 	}
 	v.descent(ctx, p, b)
 }
@@ -144,7 +146,7 @@ func (v *verification) gone(p *verifiedPlace) {
 	}
 	var ghosts []Backup
 	for id, e := range p.catalog {
-		if e.Checkpoint == nil && (e.Source == "" || e.Volume == v.source.volume.UUID) && !p.has(id, e) {
+		if e.Checkpoint == nil && (e.Source == "" || e.Volume == v.source.Volume.UUID) && !p.has(id, e) {
 			ghosts = append(ghosts, Backup{Subvolume: btrfs.Subvolume{UUID: id, Name: e.Name}, Taken: e.Taken, Own: true, Complete: true, Pinned: e.Pinned != ""})
 		}
 	}

@@ -26,7 +26,7 @@ import (
 func (w *world) proof(o jobs.VerifyOptions) jobs.VerifyReport {
 	w.t.Helper()
 	o.Clock = w.clock()
-	return w.runner.Verify(context.Background(), w.job, o)
+	return w.runner.Verify(context.Background(), w.placed(), o)
 }
 
 // findings are those of a report as lines.
@@ -397,7 +397,7 @@ func TestVerifyAbsent(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if r := w.runner.Verify(ctx, w.job, jobs.VerifyOptions{Clock: w.clock(), Destination: "d1"}); r.Result != jobs.ResultIncomplete || r.ExitStatus() != 1 || r.TaskResult().Result != jobs.ResultSkipped {
+	if r := w.runner.Verify(ctx, w.placed(), jobs.VerifyOptions{Clock: w.clock(), Destination: "d1"}); r.Result != jobs.ResultIncomplete || r.ExitStatus() != 1 || r.TaskResult().Result != jobs.ResultSkipped {
 		t.Errorf("stopped: %+v", r)
 	}
 }

@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -24,6 +23,7 @@ type version struct {
 	taken    time.Time
 	own      bool
 	siblings []Backup // all at that destination; nil at the source
+	from     Sender   // of another machine, whose path it is; nil: of this one
 }
 
 // versions are all from which can be restored, newest first: of one content the nearest first, that at the source. What somebody has written into and what is not complete
@@ -33,7 +33,11 @@ func (r *restoring) versions(ctx context.Context) ([]version, error) {
 	if r.src != nil && r.wants(AtSource) {
 		for _, s := range r.src.snapshots {
 			if !r.src.altered[s.UUID] {
-				all = append(all, version{Subvolume: s.Subvolume, where: AtSource, path: s.Path, taken: s.Taken, own: true})
+				v := version{Subvolume: s.Subvolume, where: AtSource, path: s.Path, taken: s.Taken, own: true}
+				if r.src.here == nil {
+					v.from = r.src.origin
+				}
+				all = append(all, v)
 			}
 		}
 	}
@@ -45,8 +49,7 @@ func (r *restoring) versions(ctx context.Context) ([]version, error) {
 		if err == nil {
 			var there Contents
 			there, err = dest.List(ctx)
-			all = append(all, r.backupVersions(d.Name, there.Backups)...)
-			err = errors.Join(err, dest.Close())
+			all = append(all, r.backupVersions(d.Name, there.Backups, r.keep(dest))...)
 		}
 		if err != nil && r.o.From == d.Name || err != nil && r.o.FromDir != "" {
 			return nil, err
@@ -61,13 +64,20 @@ func (r *restoring) versions(ctx context.Context) ([]version, error) {
 	return all, nil
 }
 
+// keep keeps a destination open until all is restored: one on another machine has to send. It gives that sender.
+func (r *restoring) keep(dest Destination) Sender {
+	r.opened = append(r.opened, dest)
+	from, _ := dest.(Sender)
+	return from
+}
+
 // backupVersions are the backups of a destination, and of a directory of snapshots these.
-func (r *restoring) backupVersions(where string, backups []Backup) (all []version) {
+func (r *restoring) backupVersions(where string, backups []Backup, from Sender) (all []version) {
 	for _, b := range backups {
 		if b.Altered || !b.Complete && (!b.ReadOnly || where != AtSource && r.o.FromDir == "") {
 			continue
 		}
-		all = append(all, version{Subvolume: b.Subvolume, where: where, path: b.Path, taken: b.Taken, own: b.Own, siblings: backups})
+		all = append(all, version{Subvolume: b.Subvolume, where: where, path: b.Path, taken: b.Taken, own: b.Own, siblings: backups, from: from})
 	}
 	return all
 }
@@ -79,7 +89,7 @@ func (r *restoring) destinations() []config.Destination {
 		return []config.Destination{{Name: r.o.FromDir, URL: r.o.FromDir}}
 	}
 	all := r.o.Job.Destinations
-	if _, err := os.Lstat(r.o.Job.SnapshotDir); err == nil && r.src == nil { // the source is gone, its snapshots are not
+	if _, err := os.Lstat(r.o.Job.SnapshotDir); err == nil && r.src == nil && !r.o.Job.Remote() && r.o.Job.Received == "" { // the source is gone, its snapshots are not
 		all = append([]config.Destination{{Name: AtSource, URL: r.o.Job.SnapshotDir}}, all...)
 	}
 	return all

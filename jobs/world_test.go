@@ -16,6 +16,7 @@ import (
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/internal/testdisk"
+	"github.com/btrkeep/btrkeep/internal/testssh"
 	"github.com/btrkeep/btrkeep/jobs"
 	"github.com/btrkeep/btrkeep/jobs/local"
 )
@@ -31,6 +32,7 @@ type world struct {
 	boot   time.Duration
 	log    bytes.Buffer
 	runner *jobs.Runner
+	far    *testssh.Server // where the destinations or the source are; nil: here
 }
 
 // newWorld makes a source disk and n destination disks named d1, d2, …
@@ -53,9 +55,12 @@ func newWorldOn(t *testing.T, src *testdisk.Disk, dests ...*testdisk.Disk) *worl
 	w.cfg = &config.Config{Timezone: time.UTC, Parallel: 2, StateDir: filepath.Join(state, "state"), RuntimeDir: filepath.Join(state, "run"), Receiver: config.Receiver(cmp.Or(os.Getenv("BTRKEEP_TEST_RECEIVER"), string(config.DefaultReceiver)))}
 	w.cfg.Checkpoint = config.Checkpoint{Bytes: 4 << 20, Time: config.Duration(time.Second)}
 	source := filepath.Join(w.src.Path, "home")
-	w.job = config.Job{Name: "home", Source: source, SnapshotDir: filepath.Join(source, config.DefaultSnapshotDir), CatchUp: true}
+	w.job = config.Job{Name: "home", Source: source, SnapshotDir: filepath.Join(source, config.DefaultSnapshotDir), CatchUp: true, StallTimeout: config.Duration(time.Minute)}
 	for i, d := range dests {
 		w.job.Destinations = append(w.job.Destinations, config.Destination{Name: fmt.Sprintf("d%d", i+1), URL: filepath.Join(d.Path, "backups")})
+	}
+	if place != "" {
+		w.far = testssh.New(t, testssh.Options{Program: program(t)})
 	}
 	w.runner = w.newRunner()
 	return w
@@ -66,10 +71,12 @@ func (w *world) newRunner() *jobs.Runner {
 	if w.cfg.Receiver == config.ReceiverNative {
 		receiver = local.Native{Checkpoint: w.cfg.Checkpoint}
 	}
-	return &jobs.Runner{
-		Config: w.cfg, Log: slog.New(slog.NewTextHandler(&w.log, nil)), Slots: &jobs.Slots{},
-		Open: local.Opener{Zone: time.UTC, Receiver: receiver}.Open, At: local.Opener{Zone: time.UTC, Receiver: receiver}.At,
+	near := local.Opener{Zone: time.UTC, Receiver: receiver}
+	r := &jobs.Runner{Config: w.cfg, Log: slog.New(slog.NewTextHandler(&w.log, nil)), Slots: &jobs.Slots{}, Open: near.Open, At: near.At}
+	if w.far != nil {
+		w.reach(r, near)
 	}
+	return r
 }
 
 // receiver chooses what receives from here on.
@@ -101,7 +108,7 @@ func (w *world) clock() jobs.Clock { return jobs.Clock{Wall: w.now, Boot: w.boot
 func (w *world) run() jobs.Record {
 	w.t.Helper()
 	w.pass(time.Minute)
-	return w.runner.Run(context.Background(), w.job, jobs.Options{Clock: w.clock(), Trigger: "command"})
+	return w.runner.Run(context.Background(), w.placed(), jobs.Options{Clock: w.clock(), Trigger: "command"})
 }
 
 // mustRun makes one run that has to end well.
@@ -125,7 +132,7 @@ func (w *world) write(name, content string) {
 // listing is what exists of the job.
 func (w *world) listing() jobs.Listing {
 	w.t.Helper()
-	l := w.runner.List(context.Background(), w.job)
+	l := w.runner.List(context.Background(), w.placed())
 	if l.Error != "" {
 		w.t.Fatal(l.Error)
 	}

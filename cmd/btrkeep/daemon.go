@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,10 +49,43 @@ anew; if it holds mistakes, the old one stays in force.`,
 }
 
 func (a *app) checkCommand() *cobra.Command {
-	return a.view("check", "look for problems in the configuration and on the machine", `Read the configuration and look at everything it names: every problem with its
+	authorizedKey := false
+	c := a.view("check", "look for problems in the configuration and on the machine", `Read the configuration and look at everything it names: every problem with its
 cure, and the next three times of each job. Nothing is changed.
 
-Exit status: 0 nothing is wrong; 1 something on the machine is; 2 the configuration is.`, cobra.NoArgs, a.check)
+Exit status: 0 nothing is wrong; 1 something on the machine is; 2 the configuration is.
+
+With --authorized-key nothing is looked for: it prints, for each machine that the configuration names with ssh://, the line for authorized_keys there.`,
+		cobra.NoArgs, func(ctx context.Context, cfg *config.Config, list []config.Job) error {
+			if authorizedKey {
+				return a.authorizedKeys(ctx, cfg, list)
+			}
+			return a.check(ctx, cfg, list)
+		})
+	c.Flags().BoolVar(&authorizedKey, "authorized-key", false, "print the line to paste into authorized_keys of each other machine")
+	return c
+}
+
+// authorizedKeys prints text that can be pasted as it is.
+func (a *app) authorizedKeys(ctx context.Context, cfg *config.Config, list []config.Job) error {
+	lines, err := a.remote(cfg).Authorize(ctx, list)
+	if err != nil {
+		return &exitError{exitFailed, err}
+	}
+	if a.json {
+		return a.printJSON(lines)
+	}
+	if len(lines) == 0 {
+		fmt.Fprintln(a.stderr, "btrkeep: hint: no job has a source or destination on another machine")
+	}
+	for _, l := range lines {
+		fmt.Fprintf(a.stdout, "# For %s: %s\n", l.Host, strings.Join(l.Jobs, ", "))
+		if l.Adds {
+			fmt.Fprintln(a.stdout, "# What is kept there is pruned there, by a job with received = ...; without --append-only this machine does that, and may delete and read backups")
+		}
+		fmt.Fprintln(a.stdout, l.Line)
+	}
+	return nil
 }
 
 // checkReport is what `check --json` prints. Fields are only ever added.

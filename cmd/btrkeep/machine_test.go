@@ -26,6 +26,7 @@ type machine struct {
 	config  string
 	srcPath string
 	dests   []string // mount points
+	env     []string // of its processes, beside what all have
 }
 
 // newMachine makes a machine with n destination disks.

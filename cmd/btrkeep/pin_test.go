@@ -95,7 +95,7 @@ func TestPin(t *testing.T) {
 
 	last := decode[[]listing](t, m.must("list", "home", "--json"))[0].backups(1)[0]
 	fields := map[string]bool{}
-	shape("", decode[any](t, m.must("pin", last, "--json")), fields)
+	shape("", decode[any](t, m.must("pin", last, "--job=home", "--json")), fields)
 	for _, field := range []string{"[].job string", "[].where string", "[].name string", "[].path string", "[].uuid string", "[].pinned bool", "[].pin_reason string", "[].result string"} {
 		if !fields[field] {
 			t.Errorf("missing: %s in %v", field, fields)

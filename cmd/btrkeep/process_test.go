@@ -85,6 +85,7 @@ func (m *machine) startAs(as *syscall.SysProcAttr, config string, args ...string
 	p := &process{t: m.t, cmd: exec.Command(program(m.t), append([]string{"--config", config}, args...)...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	p.cmd.Env = append(os.Environ(), "TZ=UTC", "BTRKEEP_STATE_DIR="+m.state, "BTRKEEP_RUNTIME_DIR="+m.runtime())
+	p.cmd.Env = append(p.cmd.Env, m.env...)
 	p.cmd.SysProcAttr = as
 	p.started = time.Now()
 	must(m.t, p.cmd.Start())

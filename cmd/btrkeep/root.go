@@ -16,6 +16,7 @@ import (
 	"github.com/btrkeep/btrkeep/daemon/journal"
 	"github.com/btrkeep/btrkeep/jobs"
 	"github.com/btrkeep/btrkeep/jobs/local"
+	"github.com/btrkeep/btrkeep/jobs/remote"
 )
 
 // Exit statuses; jobs.ExitStatus gives those of runs.
@@ -94,7 +95,7 @@ destination is absent, or the job is running already; nothing was harmed).`,
 		a.historyCommand(), a.checkCommand(), a.pruneCommand(), a.dumpCommand(), a.diffCommand(),
 		a.pinCommand(), a.unpinCommand(),
 		a.findCommand(), a.logCommand(), a.restoreCommand(), a.verifyCommand(),
-		completionCommand(), a.versionCommand(),
+		a.serveCommand(), completionCommand(), a.versionCommand(),
 	)
 	return root
 }
@@ -172,8 +173,16 @@ func (a *app) runner(cfg *config.Config, log *slog.Logger, slots *jobs.Slots, pr
 	if cfg.Receiver == config.ReceiverNative {
 		receiver = local.Native{Checkpoint: cfg.Checkpoint}
 	}
-	directories := local.Opener{Zone: cfg.Timezone, Receiver: receiver}
-	return &jobs.Runner{Config: cfg, Log: log, Slots: slots, Progress: progress, Open: directories.Open, At: directories.At}
+	places := places{
+		local:  local.Opener{Zone: cfg.Timezone, Receiver: receiver},
+		remote: a.remote(cfg),
+	}
+	return &jobs.Runner{Config: cfg, Log: log, Slots: slots, Progress: progress, Open: places.open, At: places.at, Origin: places.remote.Origin}
+}
+
+// remote opens what is on other machines. BTRKEEP_SSH is the ssh program and its first arguments.
+func (a *app) remote(cfg *config.Config) remote.Opener {
+	return remote.Opener{SSH: strings.Fields(os.Getenv("BTRKEEP_SSH")), Version: version(), Zone: cfg.Timezone, Checkpoint: cfg.Checkpoint}
 }
 
 // logger logs for a person or the journal; times says whether lines of text carry the time.

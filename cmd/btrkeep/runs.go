@@ -59,6 +59,9 @@ Exit status: 0 done; 1 the run failed; 2 usage; 75 not now.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			for i := range args {
+				if strings.Contains(args[i], "://") {
+					continue
+				}
 				path, err := filepath.Abs(args[i])
 				if err != nil {
 					return &exitError{exitUsage, err}

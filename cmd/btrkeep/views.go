@@ -43,7 +43,10 @@ func (a *app) list(ctx context.Context, cfg *config.Config, list []config.Job) e
 	status := exitOK
 	for _, j := range list {
 		l := a.viewer(cfg).List(ctx, j)
-		if l.Error != "" {
+		switch {
+		case l.Absent && status == exitOK:
+			status = exitNotNow
+		case l.Error != "" && !l.Absent:
 			status = exitFailed
 		}
 		listings = append(listings, l)

@@ -13,7 +13,12 @@ import (
 
 // At opens a directory of backups as it is: to restore from it when the source is gone or on the same file system, or the disk mounted read-only; or to have backups brought there to be restored.
 // It makes sure of the disk as [Opener.Open] does, but of nothing that concerns the source.
-func (o Opener) At(_ context.Context, job config.Job, d config.Destination) (jobs.Destination, error) {
+func (o Opener) At(ctx context.Context, job config.Job, d config.Destination) (jobs.Destination, error) {
+	return o.AtFor(ctx, job, d, jobs.Owner{Machine: jobs.Machine(), Path: job.SourcePath()})
+}
+
+// AtFor is At for the backups of owner.
+func (o Opener) AtFor(_ context.Context, job config.Job, d config.Destination, owner jobs.Owner) (jobs.Destination, error) {
 	path, existing, err := resolve(d.URL)
 	if err != nil {
 		return nil, err
@@ -32,7 +37,7 @@ func (o Opener) At(_ context.Context, job config.Job, d config.Destination) (job
 		return nil, fmt.Errorf("%s: %w", d.URL, err)
 	}
 	return &Dir{
-		path: path, job: job, opener: o, origin: machine() + ":" + job.Source,
+		path: path, job: job, opener: o, origin: owner.String(), volume: owner.Volume,
 		identity: jobs.Identity{FileSystem: fsys.ID, MountPoint: fsys.MountPoint, Free: fsys.Free, Total: fsys.Total, ReadOnly: fsys.ReadOnly},
 	}, nil
 }

@@ -63,14 +63,14 @@ func (d *Dir) List(context.Context) (jobs.Contents, error) {
 }
 
 // mine reports whether an entry is of this source. Two sources that share a directory, from two machines or two configurations, must not prune each other's backups.
-// A source that was moved, restored or rolled back is still known by one of the two.
+// A source that was moved, restored or rolled back is still known by one of the two. All that others keep in a directory is of the job that prunes that.
 func (d *Dir) mine(e catalog.Entry) bool {
-	return e.Source == "" || e.Source == d.origin || e.Volume == d.volume && !d.volume.IsZero()
+	return d.job.Received != "" || e.Source == "" || e.Source == d.origin || e.Volume == d.volume && !d.volume.IsZero()
 }
 
 // leftover is s as what an interrupted transfer left, with its checkpoint if it is as that was saved. Those of other sources are not mine.
 func (d *Dir) leftover(s btrfs.Subvolume, cat catalog.Catalog) (l jobs.Leftover, mine bool) {
-	l = jobs.Leftover{Name: s.Name, UUID: s.UUID}
+	l = jobs.Leftover{Name: s.Name, UUID: s.UUID, Created: s.Created}
 	e := cat[s.UUID]
 	if e.Checkpoint != nil && s.ReadOnly && e.Ctransid == s.Ctransid && d.opener.Receiver.CanResume() {
 		l.Checkpoint = e.Checkpoint

@@ -40,9 +40,9 @@ func newTarget(t *testing.T) target {
 	ok(t, err)
 	dir := filepath.Join(disk, "backups")
 	opener := local.Opener{Zone: time.UTC, Receiver: local.Native{}}
-	d, err := opener.Open(t.Context(), config.Job{Name: "home", Source: filepath.Join(source, "home")}, config.Destination{URL: dir}, jobs.Identity{})
+	d, err := opener.Open(t.Context(), config.Job{Name: "home", Source: filepath.Join(source, "home")}, config.Destination{URL: dir}, jobs.Owner{}, jobs.Identity{})
 	ok(t, err)
-	unlock, err := d.Lock(jobs.Holder{})
+	unlock, err := d.Lock(t.Context(), jobs.Holder{})
 	ok(t, err)
 	t.Cleanup(unlock)
 	return target{d, dir, outside, digest}

@@ -54,9 +54,18 @@ type Dir struct {
 
 var _ jobs.Destination = (*Dir)(nil)
 
+// of gives the opener for a job: streams from another machine find parents and clone sources in the destination directory alone.
+func (o Opener) of(job config.Job) Opener {
+	if n, ok := o.Receiver.(Native); ok && job.Remote() {
+		n.Confined = true
+		o.Receiver = n
+	}
+	return o
+}
+
 // Open finds out whether the destination is really there. The directory of an unplugged disk's mount point is not: writing into it would fill
 // the wrong disk. It changes nothing; the directory itself, if it is missing on the right disk, is made by Lock.
-func (o Opener) Open(_ context.Context, job config.Job, d config.Destination, last jobs.Identity) (jobs.Destination, error) {
+func (o Opener) Open(_ context.Context, job config.Job, d config.Destination, owner jobs.Owner, last jobs.Identity) (jobs.Destination, error) {
 	// The first access makes an automounter mount the disk; only then the mounts are looked at.
 	path, existing, err := resolve(d.URL)
 	if err != nil {
@@ -89,9 +98,7 @@ func (o Opener) Open(_ context.Context, job config.Job, d config.Destination, la
 			Hint: fmt.Sprintf("if the destination has moved to the file system at %s on purpose, say so with require_mount = %q", fsys.MountPoint, fsys.MountPoint),
 		}
 	}
-	if source, err := btrfs.FileSystemID(job.Source); err != nil {
-		return nil, err
-	} else if source == fsys.ID && d.RequireMount == "" {
+	if owner.FileSystem == fsys.ID && d.RequireMount == "" {
 		return nil, &jobs.HintError{
 			Err:  fmt.Errorf("%w: %s is on the source's own file system", jobs.ErrAbsent, d.URL),
 			Hint: fmt.Sprintf("is the disk mounted? A copy on the same disk does not survive it; if you want one all the same, set require_mount = %q", fsys.MountPoint),
@@ -103,12 +110,8 @@ func (o Opener) Open(_ context.Context, job config.Job, d config.Destination, la
 			Hint: "mounted read-only, or turned so by the kernel after an error: see its log, then `mount -o remount,rw`",
 		}
 	}
-	source, err := btrfs.Info(job.Source)
-	if err != nil {
-		return nil, err
-	}
 	return &Dir{
-		path: path, job: job, opener: o, origin: machine() + ":" + job.Source, volume: source.UUID,
+		path: path, job: job, opener: o.of(job), origin: owner.String(), volume: owner.Volume,
 		identity: jobs.Identity{FileSystem: fsys.ID, MountPoint: fsys.MountPoint, Free: fsys.Free, Total: fsys.Total, ReadOnly: fsys.ReadOnly},
 	}, nil
 }
@@ -146,25 +149,19 @@ func notMounted(err error) bool {
 	return errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.EHOSTDOWN)
 }
 
-// machine is this installation, machine-id(5); empty where there is none.
-func machine() string {
-	b, err := os.ReadFile("/etc/machine-id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
-}
-
 // above reports whether mount point a lies strictly above b.
 func above(a, b string) bool {
 	return a != b && strings.HasPrefix(b, strings.TrimSuffix(a, "/")+"/")
 }
 
+// Path is that of the directory, without symbolic links.
+func (d *Dir) Path() string { return d.path }
+
 // Identity is the disk as it was found by Open.
 func (d *Dir) Identity() jobs.Identity { return d.identity }
 
 // Lock takes the lock in the directory, which it makes if it is missing.
-func (d *Dir) Lock(holder jobs.Holder) (func(), error) {
+func (d *Dir) Lock(_ context.Context, holder jobs.Holder) (func(), error) {
 	if err := os.MkdirAll(d.path, 0o700); err != nil {
 		return nil, fmt.Errorf("make the destination directory: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 // received one when it has read the end of the stream, which here means that the sender has confirmed it.
 type Native struct {
 	Checkpoint config.Checkpoint // how often; zero: never
+	Confined   bool              // parents and clone sources are looked for in the destination directory alone: for streams of others
 }
 
 var _ Receiver = Native{}
@@ -27,7 +28,7 @@ func (Native) CanResume() bool { return true }
 
 // Receive applies the stream.
 func (n Native) Receive(ctx context.Context, dir, name string, in jobs.Incoming, save func(sendstream.Position) error) error {
-	r := sendstream.Receiver{IOPriority: in.IOPriority}
+	r := sendstream.Receiver{IOPriority: in.IOPriority, Confined: n.Confined}
 	if n.Checkpoint.Bytes > 0 {
 		r.Checkpoints = &sendstream.Checkpoints{Bytes: int64(n.Checkpoint.Bytes), Time: time.Duration(n.Checkpoint.Time), Save: save}
 	}

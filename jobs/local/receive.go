@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/jobs"
@@ -16,6 +17,9 @@ import (
 // Receive receives under a hidden name, writes everything to the disk, checks, enters the catalog, renames, and commits: at its final name a backup is complete
 // and survives a power cut. `btrfs receive` that exits 0 alone has stored nothing yet.
 func (d *Dir) Receive(ctx context.Context, in jobs.Incoming) (jobs.Backup, error) {
+	if err := checkName(in.Name); err != nil {
+		return jobs.Backup{}, err
+	}
 	final := filepath.Join(d.path, in.Name)
 	if err := d.free(final); err != nil {
 		return jobs.Backup{}, err
@@ -42,6 +46,14 @@ func (d *Dir) Receive(ctx context.Context, in jobs.Incoming) (jobs.Backup, error
 	_ = k.done() // the backup is complete; a checkpoint that stays is useless to the next run, which deletes it
 	made.Name = in.Name
 	return d.backup(made, catalog.Catalog{made.UUID: entry}), nil
+}
+
+// checkName refuses names under which a backup would not be one, as another machine may send.
+func checkName(name string) error {
+	if name == "" || name == "." || name == ".." || strings.HasPrefix(name, ".btrkeep") || strings.ContainsAny(name, "/\x00") || len(name) > 255 {
+		return fmt.Errorf("%q cannot be the name of a backup", name)
+	}
+	return nil
 }
 
 // free makes sure that the final name is free, before anything is sent.
