@@ -13,11 +13,17 @@ tool        = $(GO) tool -modfile=tools/go.mod
 for_btrfs = mkfs.btrfs=btrfs-progs mount=mount losetup=mount unshare=util-linux
 # A C compiler and the kernel's headers, to hold the ioctl structs against them; btrbk, rsync and strace for a short version of the bench.
 for_test  = $(for_btrfs) mkfs.ext4=e2fsprogs blkid=util-linux systemd-analyze=systemd strace=strace btrbk=btrbk rsync=rsync \
+            sshd=openssh-server ssh=openssh-client nsenter=util-linux \
             gcc=gcc /usr/include/stdio.h=libc6-dev /usr/include/linux/btrfs.h=linux-libc-dev
 for_long  = $(for_test) mmdebstrap=mmdebstrap systemd-nspawn=systemd-container nsenter=util-linux
 
 # The tests of jobs that choose their receiver: once is enough.
 native_only = GoesOn|StartsOver|Interrupted|TornOff|PowerCut|Lacks|OtherRefusals|Others
+# Those of what only this machine does: looking into files, programs that receive, files of state, locks that the test itself holds; and those that go
+# through more days than what was received today can have.
+here_only   = $(native_only)|Find|Follow|Verify|Drill|Fingerprint|When|Slots|Estimate|StatusOfProofs|Uneventful|Busy|Program|Older|Stage|RestoreKilled|Planted|ProtectionLasts|Symlinked|WithoutConfiguration|TwoDisks|TimeZone|ClockJumps|AwayForLong
+# Those that take long with a login in each run, and tell nothing new then.
+slow_far    = DaylightSaving|InPlace|Adopts|PinBeside|RestoreMounted
 
 .PHONY: help
 help: ## this list
@@ -36,19 +42,21 @@ demo: ## half a minute of backups on two throw-away disks (root)
 .PHONY: test
 test: ## all tests but the long ones, on real file systems if root
 	@tools/install-deps.sh $(for_test) || [ "$$(id -u)" != 0 ]
-	$(GO) test -timeout 10m $(TESTFLAGS) ./...
-	BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -timeout 10m $(TESTFLAGS) -skip '$(native_only)' ./jobs
+	$(GO) test -count=1 -timeout 10m $(TESTFLAGS) ./...
+	BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -skip '$(native_only)' ./jobs
+	@tools/each.sh 'push pull' sh -c 'BTRKEEP_TEST_PLACE=$$0 $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -skip "$(here_only)|$(slow_far)" ./jobs'
 
 .PHONY: race
 race: ## the tests of what runs side by side, under the race detector
 	@tools/install-deps.sh $(for_test)
-	CGO_ENABLED=1 $(GO) test -race -timeout 10m $(TESTFLAGS) ./daemon/... ./jobs/... ./btrfs ./internal/child
+	CGO_ENABLED=1 $(GO) test -count=1 -short -race -timeout 10m $(TESTFLAGS) ./daemon/... ./jobs/... ./btrfs ./internal/child
 
 .PHONY: test-long
 test-long: ## also those that take long: booted systemd, many kills, many power cuts (root)
 	@tools/install-deps.sh $(for_long)
-	BTRKEEP_LONG=1 $(GO) test -tags long -timeout 2h $(TESTFLAGS) ./...
-	BTRKEEP_LONG=1 BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -tags long -timeout 2h $(TESTFLAGS) -skip '$(native_only)' ./jobs
+	BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) ./...
+	BTRKEEP_LONG=1 BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) -skip '$(native_only)' ./jobs
+	for place in push pull; do BTRKEEP_LONG=1 BTRKEEP_TEST_PLACE=$$place $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) -skip '$(here_only)' ./jobs || exit; done
 
 .PHONY: fuzz
 fuzz: ## what reads send streams, fed with what is none, for FUZZTIME each (root)
