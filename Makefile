@@ -22,6 +22,8 @@ native_only = GoesOn|StartsOver|Interrupted|TornOff|PowerCut|Lacks|OtherRefusals
 # Those of what only this machine does: looking into files, programs that receive, files of state, locks that the test itself holds; and those that go
 # through more days than what was received today can have.
 here_only   = $(native_only)|Find|Follow|Verify|Drill|Fingerprint|When|Slots|Estimate|StatusOfProofs|Uneventful|Busy|Program|Older|Stage|RestoreKilled|Planted|ProtectionLasts|Symlinked|WithoutConfiguration|TwoDisks|TimeZone|ClockJumps|AwayForLong
+# Those that do one thing after the other, for long.
+one_by_one  = TwoDisks|OddPaths|PowerCut|TornOff|Interrupted|RestoreKilled|TimeZone|DaylightSaving|Program|Older|Stage|Planted|ClockJumps|AwayForLong
 # Those that take long with a login in each run, and tell nothing new then.
 slow_far    = DaylightSaving|InPlace|Adopts|PinBeside|RestoreMounted
 
@@ -49,7 +51,7 @@ test: ## all tests but the long ones, on real file systems if root
 .PHONY: race
 race: ## the tests of what runs side by side, under the race detector
 	@tools/install-deps.sh $(for_test)
-	CGO_ENABLED=1 $(GO) test -count=1 -short -race -timeout 10m $(TESTFLAGS) ./daemon/... ./jobs/... ./btrfs ./internal/child
+	CGO_ENABLED=1 $(GO) test -count=1 -short -race -timeout 10m $(TESTFLAGS) -skip '$(one_by_one)' ./daemon/... ./jobs/... ./btrfs ./internal/child
 
 .PHONY: test-long
 test-long: ## also those that take long: booted systemd, many kills, many power cuts (root)
