@@ -110,6 +110,8 @@ func classify(status int, stderr string) (Kind, string) {
 	}
 	last := lastLine(stderr)
 	switch {
+	case status < 0: // see exec.ExitError.ExitCode
+		return Down, "ssh was killed"
 	case status == 127, says(": command not found", "btrkeep: not found"):
 		return NoBtrkeep, "there is no btrkeep: " + last
 	case status == 126:

@@ -137,6 +137,7 @@ func TestDialErrors(t *testing.T) {
 		"noise":        {"yes", NoBtrkeep, "no btrkeep"},
 		"hangs":        {"echo Password:; exec sleep 100", NoBtrkeep, "Password:"},
 		"hangs mute":   {"exec sleep 100", Down, "no answer"},
+		"killed":       {"kill -9 $$", Down, "was killed"},
 		"escape":       {`printf 'root@nas: \033[2JPermission denied\n' >&2; exit 255`, KeyRefused, "[2JPermission denied"},
 	} {
 		t.Run(name, func(t *testing.T) {
