@@ -172,9 +172,9 @@ func TestEscapes(t *testing.T) {
 	for _, other := range []string{"bob", "alice2"} {
 		must(t, os.Mkdir(filepath.Join(dst, other), 0o700))
 	}
-	must(t, btrfs.Create(dst+"/bob", "work"))
-	must(t, os.WriteFile(dst+"/bob/work/secret", bytes.Repeat([]byte("bob's "), 10000), 0o600))
-	must(t, btrfs.Snapshot(dst+"/bob/work", dst+"/bob", "20261101T000000Z", true))
+	must(t, btrfs.Create(dst+"/bob", "data"))
+	must(t, os.WriteFile(dst+"/bob/data/secret", bytes.Repeat([]byte("bob's "), 10000), 0o600))
+	must(t, btrfs.Snapshot(dst+"/bob/data", dst+"/bob", "20261101T000000Z", true))
 	bobs, err := btrfs.Info(dst + "/bob/20261101T000000Z")
 	must(t, err)
 	must(t, os.Symlink("../bob", root+"/link"))
