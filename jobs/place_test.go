@@ -2,14 +2,9 @@ package jobs_test
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
-	"sync"
-	"testing"
 	"time"
 
 	"github.com/btrkeep/btrkeep/config"
@@ -20,30 +15,6 @@ import (
 
 // place is where the destinations are for which the tests of this process are made, or the source: "" is this machine, "push" has the destinations on another one, "pull" the source.
 var place = os.Getenv("BTRKEEP_TEST_PLACE")
-
-// program builds btrkeep, which other machines have, once per test process.
-func program(t testing.TB) string {
-	t.Helper()
-	path, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "bin") // below the scratch directory of the isolation, which removes it in the end
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "btrkeep")
-	cmd := exec.Command("go", "build", "-o", path, "github.com/btrkeep/btrkeep/cmd/btrkeep")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
-	}
-	return path, nil
-})
 
 // placed is the job as the configuration has it: in w.job all paths are as this machine has them.
 func (w *world) placed() config.Job {

@@ -60,7 +60,7 @@ func newWorldOn(t *testing.T, src *testdisk.Disk, dests ...*testdisk.Disk) *worl
 		w.job.Destinations = append(w.job.Destinations, config.Destination{Name: fmt.Sprintf("d%d", i+1), URL: filepath.Join(d.Path, "backups")})
 	}
 	if place != "" {
-		w.far = testssh.New(t, testssh.Options{Program: program(t)})
+		w.far = testssh.New(t, testssh.Options{Program: testssh.Program(t)})
 	}
 	w.runner = w.newRunner()
 	return w

@@ -284,3 +284,27 @@ func freePort(t testing.TB) netip.AddrPort {
 	defer l.Close()
 	return netip.MustParseAddrPort(l.Addr().String())
 }
+
+// Program builds btrkeep, once per test process, and gives its path: what the other machine has, or what a test of the whole program runs.
+func Program(t testing.TB) string {
+	t.Helper()
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var program = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "bin") // below the scratch directory of the isolation, which removes it in the end
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "btrkeep")
+	cmd := exec.Command("go", "build", "-o", path, "github.com/btrkeep/btrkeep/cmd/btrkeep")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
+	}
+	return path, nil
+})

@@ -10,11 +10,9 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -37,28 +35,6 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
-
-// program builds btrkeep once per test process.
-func program(t testing.TB) string {
-	t.Helper()
-	path, err := build()
-	must(t, err)
-	return path
-}
-
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "bin") // below the scratch directory of the isolation, which removes it in the end
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "btrkeep")
-	cmd := exec.Command("go", "build", "-o", path, "github.com/btrkeep/btrkeep/cmd/btrkeep")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
-	}
-	return path, nil
-})
 
 // pair is a machine with a source, and another one with a disk for backups, of which a key may use one directory.
 type pair struct {
@@ -83,7 +59,7 @@ func newPair(t *testing.T, o testssh.Options, bound string) *pair {
 	must(t, btrfs.Create(p.src.Path, "home"))
 	must(t, os.Mkdir(p.dst.Path+"/alice", 0o700))
 	if o.Program == "" {
-		o.Program = program(t)
+		o.Program = testssh.Program(t)
 	}
 	p.far = testssh.New(t, o)
 	state := t.TempDir()
