@@ -65,8 +65,11 @@ func Read(dir string) (Catalog, error) {
 	if _, err := text.ReadFrom(f); err != nil {
 		return nil, fmt.Errorf("read catalog: %w", err)
 	}
-	c := make(Catalog, bytes.Count(text.Bytes(), []byte{'\n'}))
+	c := make(Catalog, bytes.Count(text.Bytes(), []byte("}\n")))
 	for line := range bytes.Lines(text.Bytes()) {
+		if len(line) == 1 { // between two calls of Add
+			continue
+		}
 		var e Entry
 		if json.Unmarshal(line, &e) == nil && !e.UUID.IsZero() {
 			c[e.UUID] = e

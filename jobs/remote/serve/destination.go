@@ -205,6 +205,17 @@ const (
 	leastCheckpointTime  = time.Second
 )
 
+// underway is the most that can be in pipes, windows and sockets between the two ends, and is lost with a connection: it left the sender and has not arrived.
+const underway = 8 << 20
+
+// checkpointEvery is how often checkpoints are made for a client who wants to send no more than so much again: what was applied since the last one and what was under way.
+func checkpointEvery(want api.Checkpoint) config.Checkpoint {
+	return config.Checkpoint{
+		Bytes: config.Size(max(want.Bytes-underway, want.Bytes/2, leastCheckpointBytes)),
+		Time:  config.Duration(max(want.Time, leastCheckpointTime)),
+	}
+}
+
 // toReceive opens the destination of a stream, whose lock is held until done is called.
 func (s *Server) toReceive(ctx context.Context, in api.Incoming) (dest jobs.Destination, done func(), err error) {
 	if err := checkName(in.Name); err != nil {
@@ -216,10 +227,7 @@ func (s *Server) toReceive(ctx context.Context, in api.Incoming) (dest jobs.Dest
 	if len(in.Clones) > maxClones {
 		return nil, nil, refused("", "%d clone sources", len(in.Clones))
 	}
-	every := config.Checkpoint{
-		Bytes: config.Size(max(in.Checkpoint.Bytes, leastCheckpointBytes)), Time: config.Duration(max(in.Checkpoint.Time, leastCheckpointTime)),
-	}
-	if dest, err = s.destinationFor(ctx, in.Place, every); err == nil {
+	if dest, err = s.destinationFor(ctx, in.Place, checkpointEvery(in.Checkpoint)); err == nil {
 		done, err = s.held.use(string(in.Path))
 	}
 	return dest, done, err
