@@ -37,6 +37,7 @@ type Daemon struct {
 	Tasks      map[config.Task]Task            // what does the verifies and drills; schedules of a kind that is not there are not followed
 	Log        *slog.Logger
 	Clock      func() jobs.Clock // nil: jobs.Now
+	Observers  []Observer
 
 	progress hub
 }
@@ -85,6 +86,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownPatience)
 	defer cancel()
+	l.observe(func(o Observer) { o.Close(last) })
 	if server.Shutdown(last) != nil {
 		_ = server.Close()
 	}

@@ -86,6 +86,7 @@ func (l *loop) step() time.Duration {
 	l.admit(now)
 	l.dispatch(clock)
 	l.report()
+	l.observe(func(o Observer) { o.Tick(now) })
 	l.manager.status(l.summary(now))
 	wait := min(recheck, l.manager.ping())
 	if l.write() {

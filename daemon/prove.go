@@ -141,6 +141,9 @@ func (p *proof) log(d config.Destination, r jobs.TaskResult) {
 
 // proved takes in what a verify or a drill has come to. What it left out is still due.
 func (l *loop) proved(p *proof) {
+	for _, one := range p.shown {
+		l.observe(func(o Observer) { o.Proved(p.job, p.kind, one.destination.Name, one.start, one.result) })
+	}
 	if p.scheduled || len(p.shown) > 0 || !slices.Equal(p.left, p.owed) {
 		l.note(p.job, func(s *jobs.State) {
 			for _, one := range p.shown {

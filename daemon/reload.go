@@ -33,11 +33,13 @@ func (l *loop) reload() error {
 		for _, m := range l.refused.Mistakes {
 			l.d.Log.Error(m, jobs.KeyEvent, EventRefused)
 		}
+		l.observe(func(o Observer) { o.Refused(l.refused) })
 		l.d.Log.Error("the configuration was not reloaded: the one before stays in force", jobs.KeyEvent, EventRefused)
 		return l.refused
 	}
 	l.refused = nil
 	l.use(cfg)
+	l.observe(func(o Observer) { o.Refused(nil) })
 	l.d.Log.Info(fmt.Sprintf("configuration reloaded: %d jobs", len(cfg.Jobs)), jobs.KeyEvent, EventReloaded)
 	return nil
 }
@@ -107,6 +109,7 @@ func (l *loop) use(cfg *config.Config) {
 		}
 	}
 	l.queue = queue
+	l.observe(func(o Observer) { o.Configured(cfg) })
 }
 
 // allTasks are those of the configuration in force: a run of each job, which somebody may ask for, and what else has a schedule.

@@ -30,6 +30,7 @@ func (l *loop) begin(t *task, clock jobs.Clock) {
 	execute := do(t, w, clock)
 	t.waiting, t.trigger, t.clients = false, "", nil
 	l.running[w.key] = w
+	l.observe(func(o Observer) { o.Began(w.job, w.kind, w.since) })
 	go func() {
 		w.end = execute()
 		select {
@@ -51,6 +52,7 @@ func (l *loop) makeRun(t *task, w *work, clock jobs.Clock) (execute func() (end 
 			for _, c := range w.clients {
 				c.end(record)
 			}
+			l.observe(func(o Observer) { o.Ran(w.job, record) })
 			if record.Result == jobs.ResultOK { // all destinations are there
 				l.unhold(w.job)
 			}

@@ -250,6 +250,9 @@ func (r *run) finish(ctx context.Context, err error) {
 	}
 	if r.noting {
 		s := &r.state
+		if r.source != nil && r.source.origin != nil {
+			s.Snapshots = r.source.countOwn()
+		}
 		if !r.doubtful {
 			s.Clock, s.Doubt = r.opts.Clock, Clock{}
 		}

@@ -170,6 +170,16 @@ func (s *source) lastOwn() *Snapshot {
 	return nil
 }
 
+// countOwn is how many snapshots btrkeep has made.
+func (s *source) countOwn() (n int) {
+	for _, snap := range s.snapshots {
+		if snap.Own {
+			n++
+		}
+	}
+	return n
+}
+
 // isOwn reports whether btrkeep made the snapshot.
 func (s *source) isOwn(id btrfs.UUID) bool {
 	return slices.ContainsFunc(s.snapshots, func(n Snapshot) bool { return n.Own && n.UUID == id })

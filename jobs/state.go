@@ -33,8 +33,9 @@ type State struct {
 	Clock        Clock                       `json:"clock,omitzero"` // at the last run whose clock was believed
 	Doubt        Clock                       `json:"doubt,omitzero"` // since when another clock shows, one that is not believed yet
 	Tasks        map[config.Task]TaskState   `json:"tasks,omitempty"`
-	Destinations map[string]DestinationState `json:"destinations"` // by URL
-	Serial       uint64                      `json:"serial"`       // of a durable one, another each time: says which of them a recent one goes on from
+	Snapshots    int                         `json:"snapshots,omitempty"` // btrkeep's own, at the source after the last run
+	Destinations map[string]DestinationState `json:"destinations"`        // by URL
+	Serial       uint64                      `json:"serial"`              // of a durable one, another each time: says which of them a recent one goes on from
 
 	durable *State // what a power cut would leave; nil if that is not known
 }
@@ -53,6 +54,13 @@ type DestinationState struct {
 	Newest      string                 `json:"newest,omitempty"`     // name of the newest backup
 	NewestTaken time.Time              `json:"newest_taken,omitzero"`
 	Proofs      map[config.Task]Proof  `json:"proofs,omitempty"`
+	Backups     int                    `json:"backups,omitempty"`      // complete ones, when it was there last
+	Backlog     int                    `json:"backlog,omitempty"`      // snapshots that the last run left to be brought over
+	LastBytes   int64                  `json:"last_bytes,omitempty"`   // that crossed the line in the last transfer that had any
+	LastSeconds float64                `json:"last_seconds,omitempty"` // that it took
+	Free        uint64                 `json:"free_bytes,omitempty"`   // on the disk when it was there last
+	Total       uint64                 `json:"total_bytes,omitempty"`
+	Space       []SpaceSample          `json:"space,omitempty"` // of the disk that was there last, oldest first: about one a day
 	Disks       map[string]CommonState `json:"disks,omitempty"` // by file system UUID: disks may take turns at one path
 }
 
@@ -140,7 +148,7 @@ func (s *State) lasting() []byte {
 	l.Serial, l.LastRun, l.LastSuccess, l.Clock = 0, time.Time{}, time.Time{}, Clock{}
 	l.Destinations = maps.Clone(s.Destinations)
 	for url, d := range l.Destinations {
-		d.LastAttempt, d.LastSuccess = time.Time{}, time.Time{}
+		d.LastAttempt, d.LastSuccess, d.Free, d.Total = time.Time{}, time.Time{}, 0, 0
 		d.Disks = maps.Clone(d.Disks)
 		for id, disk := range d.Disks {
 			disk.Seen = time.Time{}

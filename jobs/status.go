@@ -96,11 +96,7 @@ func (r *Runner) Status(ctx context.Context, job config.Job, now time.Time) Stat
 		src = &source{job: job}
 	}
 	defer src.close()
-	for _, n := range src.snapshots {
-		if n.Own {
-			s.Snapshots++
-		}
-	}
+	s.Snapshots = src.countOwn()
 	s.NextRun = nextRun(job, state, now.In(r.Config.Timezone))
 	for _, d := range job.Destinations {
 		s.Destinations = append(s.Destinations, r.destinationStatus(ctx, src, d, state, now))
@@ -134,13 +130,12 @@ func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.De
 		if b, ok := newest(there.Backups, now); ok {
 			s.Newest, s.NewestTime = b.Name, b.Taken
 		}
-		for _, b := range there.Backups {
-			if b.Complete && !b.Altered {
-				s.Backups++
-			}
-		}
+		s.Backups = countComplete(there.Backups)
 	}
-	if seen.State != StateError {
+	switch seen.State {
+	case StateAbsent: // which of them its policy would still keep is not known without what it has
+		s.Backlog = newerThan(src.snapshots, last.NewestTaken)
+	case StatePresent:
 		s.Backlog = len(missing(src.job, src.snapshots, there, d.Keep, now, r.Config.Timezone))
 	}
 	if !s.NewestTime.IsZero() {
@@ -164,6 +159,26 @@ func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.De
 		s.State = "ok"
 	}
 	return s
+}
+
+// countComplete is how many of them are backups.
+func countComplete(backups []Backup) (n int) {
+	for _, b := range backups {
+		if b.Complete && !b.Altered {
+			n++
+		}
+	}
+	return n
+}
+
+// newerThan is how many snapshots btrkeep took after a time.
+func newerThan(snapshots []Snapshot, t time.Time) (n int) {
+	for _, s := range snapshots {
+		if s.Own && s.Taken.After(t) {
+			n++
+		}
+	}
+	return n
 }
 
 func verified(p Proof, seen ListedDestination) *Verified {

@@ -24,6 +24,7 @@ type target struct {
 	backups []Backup
 	from    map[btrfs.UUID]Leftover     // where interrupted transfers are taken up, by the snapshot's UUID in streams
 	resume  map[btrfs.UUID][]btrfs.UUID // what each of them needs at the source
+	backlog int                         // snapshots that are to be brought over, and are not there yet
 }
 
 // eachDestination does one thing at all destinations side by side. What goes wrong at one is its own and does not hurt the others: it is
@@ -110,6 +111,7 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 		saved:    func(snap Snapshot, id sendstream.Identity) { r.begun(t, snap, id) },
 	}
 	failed := 0
+	t.backlog = len(send)
 	parents := map[btrfs.UUID]Backup{}
 	for _, snap := range send {
 		var from *Leftover
@@ -122,6 +124,7 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 		r.rec.Transfers = append(r.rec.Transfers, tr)
 		r.mu.Unlock()
 		if made != nil {
+			t.backlog--
 			parents[made.UUID] = Backup{}
 			if i := slices.IndexFunc(t.backups, func(b Backup) bool { return tr.Parent != "" && b.Name == tr.Parent }); i >= 0 {
 				parents[made.UUID] = t.backups[i]
@@ -287,11 +290,20 @@ func (r *run) note(t *target, err error) {
 		if s.AbsentSince.IsZero() {
 			s.AbsentSince = now
 		}
+		s.Backlog = newerThan(r.source.snapshots, s.NewestTaken)
 	} else {
 		s.AbsentSince = time.Time{}
 	}
 	if s.LastResult == ResultOK {
 		s.LastSuccess = now
+	}
+	if t.backups != nil {
+		s.Backlog = t.backlog
+	}
+	for _, tr := range r.rec.Transfers {
+		if tr.Destination == t.cfg.Name && tr.Bytes > 0 {
+			s.LastBytes, s.LastSeconds = tr.Bytes, tr.Seconds
+		}
 	}
 	r.remember(&s, t, now)
 	r.state.Destinations[t.cfg.URL] = s
@@ -304,7 +316,8 @@ const maxDiskAge = 400 * 24 * time.Hour
 func (r *run) remember(s *DestinationState, t *target, now time.Time) {
 	if t.dest != nil && t.backups != nil {
 		id := t.dest.Identity()
-		s.FileSystem, s.MountPoint = id.FileSystem, id.MountPoint
+		s.sawSpace(id, now)
+		s.FileSystem, s.MountPoint, s.Backups = id.FileSystem, id.MountPoint, countComplete(t.backups)
 		if b, ok := newest(t.backups, now); ok {
 			s.Newest, s.NewestTaken = b.Name, b.Taken
 		}
