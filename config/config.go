@@ -18,6 +18,7 @@ type Config struct {
 	Receiver   Receiver
 	Metrics    string   // host:port, or "" for off
 	Textfile   string   // path of a Prometheus textfile, or ""
+	Notify     Notify   // that of [defaults]: whom to tell of what concerns no job alone
 	Jobs       []Job    // sorted by name
 	Files      []string // the files that were read, in order
 	Warnings   []string // things that are allowed but probably not meant, each with its position
@@ -39,6 +40,7 @@ type Job struct {
 	Verify        Verify
 	Drill         Drill
 	Hooks         Hooks
+	Notify        Notify
 	StallTimeout  Duration      // how long nothing may come through the line to another machine; default 10 min
 	Received      string        // instead of a source and destinations: a directory of this machine in which others keep backups, and may delete none. SnapshotDir is the same
 	Adhoc         bool          // not from a file: made by Adhoc

@@ -50,7 +50,7 @@ func (d *draft) finish() Job {
 	}
 	if j.Received != "" { // whatever [defaults] say of other jobs
 		return Job{
-			Name: j.Name, Received: j.Received, Schedule: j.Schedule, Jitter: j.Jitter, CatchUp: j.CatchUp, IOClass: j.IOClass, Timeout: j.Timeout, Keep: j.Keep, Hooks: j.Hooks,
+			Name: j.Name, Received: j.Received, Schedule: j.Schedule, Jitter: j.Jitter, CatchUp: j.CatchUp, IOClass: j.IOClass, Timeout: j.Timeout, Keep: j.Keep, Hooks: j.Hooks, Notify: j.Notify,
 			SnapshotDir: j.Received, StallTimeout: j.StallTimeout, Destinations: []Destination{{Name: ReceivedName, URL: j.Received, Keep: j.Keep}},
 		}
 	}
@@ -119,6 +119,7 @@ func (l *loader) job(d *draft) fields {
 		"verify":          l.verify(&j.Verify),
 		"drill":           l.drill(&j.Drill),
 		"hooks":           l.hooks(&j.Hooks),
+		"notify":          l.notify(&j.Notify),
 		"destination":     l.short(d),
 		"destinations":    l.named(d),
 	}

@@ -173,6 +173,10 @@ func TestEverything(t *testing.T) {
 		Schedule:      mustSchedule(t, "15 * * * *"),
 		Jitter:        Duration(5 * time.Minute),
 		CatchUp:       true,
+		Notify: Notify{
+			PingURL: "https://hc-ping.com/KEY/btrkeep-{job}", Webhook: "https://ntfy.example/backups", Mail: "root",
+			Command: []string{"/usr/local/bin/tell"}, Remind: Duration(24 * time.Hour),
+		},
 		OnlyIfChanged: true,
 		IOClass:       IOClass{Class: 3},
 		Timeout:       Duration(12 * time.Hour),

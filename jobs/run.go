@@ -236,6 +236,7 @@ func (r *run) finish(ctx context.Context, err error) {
 	if err != nil {
 		rec.Error, rec.Hint = err.Error(), Hint(err)
 	}
+	rec.Stopped = stopped(ctx)
 	if ctx.Err() != nil && err == nil {
 		rec.Error = fmt.Sprintf("stopped: %v", context.Cause(ctx))
 	}
@@ -257,7 +258,7 @@ func (r *run) finish(ctx context.Context, err error) {
 			s.Clock, s.Doubt = r.opts.Clock, Clock{}
 		}
 		if !r.pruning && !r.job.Adhoc { // these tell nothing about the job's schedule
-			s.settle(ctx, rec)
+			s.settle(rec)
 		}
 		if err := s.keep(r.Config.StateDir); err != nil {
 			r.warn("%v", err)
@@ -270,13 +271,17 @@ func (r *run) finish(ctx context.Context, err error) {
 	r.report(Progress{Step: "done"})
 }
 
-// settle notes what became of a run.
-func (s *State) settle(ctx context.Context, rec *Record) {
-	s.LastResult, s.LastError = rec.Result, rec.firstError()
-	// A run that was stopped is still due, like one that was killed: the daemon makes it up after its next start.
-	if ctx.Err() == nil || errors.Is(context.Cause(ctx), errTimeout) {
-		s.LastRun = rec.Started
+// stopped reports whether a run was ended from outside, other than by its own time limit.
+func stopped(ctx context.Context) bool {
+	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), errTimeout)
+}
+
+// settle notes what became of a run. One that was stopped is still due, like one that was killed, and says as little about the job: the daemon makes it up after its next start.
+func (s *State) settle(rec *Record) {
+	if rec.Stopped {
+		return
 	}
+	s.LastRun, s.LastResult, s.LastError = rec.Started, rec.Result, rec.firstError()
 	if rec.Result == ResultOK {
 		s.LastSuccess = rec.Started
 	}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/daemon"
+	"github.com/btrkeep/btrkeep/daemon/journal"
+	"github.com/btrkeep/btrkeep/daemon/notify"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
@@ -32,8 +34,10 @@ anew; if it holds mistakes, the old one stays in force.`,
 			if _, err := a.load(); err != nil {
 				return err
 			}
-			log, slots := a.logger(slog.LevelInfo, true), &jobs.Slots{}
+			tail := journal.NewTail(a.logger(slog.LevelInfo, true).Handler())
+			log, slots := slog.New(tail), &jobs.Slots{}
 			d := &daemon.Daemon{ConfigPath: path, Load: a.load, Log: log, Version: version()}
+			d.Observers = append(d.Observers, notify.New(log, tail.Of))
 			d.Runner = func(cfg *config.Config) daemon.Runner { return a.runner(cfg, log, slots, d.Progress) }
 			d.Tasks = a.tasks(d, log, slots)
 			err = d.Run(c.Context())
