@@ -167,12 +167,12 @@ func TestEverything(t *testing.T) {
 		t.Fatalf("%+v", c)
 	}
 	want := Job{
-		Name:          "home",
-		Source:        "/home",
-		SnapshotDir:   "/home/.btrkeep",
-		Schedule:      mustSchedule(t, "15 * * * *"),
-		Jitter:        Duration(5 * time.Minute),
-		CatchUp:       true,
+		Name:        "home",
+		Source:      "/home",
+		SnapshotDir: "/home/.btrkeep",
+		Schedule:    mustSchedule(t, "15 * * * *"),
+		Jitter:      Duration(5 * time.Minute),
+		CatchUp:     true,
 		Notify: Notify{
 			PingURL: "https://hc-ping.com/KEY/btrkeep-{job}", Webhook: "https://ntfy.example/backups", Mail: "root",
 			Command: []string{"/usr/local/bin/tell"}, Remind: Duration(24 * time.Hour),

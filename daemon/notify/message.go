@@ -17,7 +17,7 @@ const (
 
 // Message is what somebody is told: the JSON that a webhook, and the standard input of a command, gets. Fields are only ever added.
 type Message struct {
-	Event    string         `json:"event"` // problem, reminder, recovered
+	Event    string         `json:"event"` // problem, reminder, recovered; test: see Try
 	Job      string         `json:"job"`   // empty: the daemon itself
 	Host     string         `json:"host"`
 	Time     time.Time      `json:"time"`
@@ -37,6 +37,9 @@ func (m Message) Title() string {
 	about := m.Job
 	if about == "" {
 		about = "btrkeep"
+	}
+	if m.Event == EventTest {
+		return fmt.Sprintf("%s on %s: this is a test", about, m.Host)
 	}
 	if m.Event == EventRecovered && len(m.Problems) == 0 {
 		return fmt.Sprintf("%s on %s: well again", about, m.Host)
@@ -86,7 +89,7 @@ func (m Message) Text() string {
 	if m.Log != "" {
 		fmt.Fprintf(&b, "\nThe last lines of the log:\n\n%s\n", strings.TrimRight(m.Log, "\n"))
 	}
-	if m.Event != EventRecovered {
+	if m.Event != EventRecovered && m.Event != EventTest {
 		fmt.Fprintf(&b, "\n`btrkeep status` on %s tells more.\n", m.Host)
 	}
 	return b.String()

@@ -115,7 +115,8 @@ func (o *outbox) drop(useless func(*entry) bool) {
 	o.Entries = slices.DeleteFunc(o.Entries, func(e *entry) bool {
 		head := !first[e.target()]
 		first[e.target()] = true
-		return useless(e) && !(head && o.busy[e.target()])
+		sending := head && o.busy[e.target()]
+		return useless(e) && !sending
 	})
 }
 

@@ -18,6 +18,7 @@ const (
 	pingStart   = "start"
 	pingSuccess = "" // the url itself
 	pingFail    = "fail"
+	pingLog     = "log" // which changes nothing
 )
 
 // maxBody is how much of the log a check gets. healthchecks.io keeps 100 kB; others less.

@@ -23,7 +23,7 @@ var sendmails = []string{"sendmail", "/usr/lib/sendmail"}
 
 // sendMail hands the message to the machine's sendmail(8), which may queue it.
 func sendMail(ctx context.Context, e entry) error {
-	text, err := mail(e)
+	text, err := compose(e)
 	if err != nil {
 		return err
 	}
@@ -33,11 +33,11 @@ func sendMail(ctx context.Context, e entry) error {
 			return err
 		}
 	}
-	return &jobs.HintError{Err: err, Hint: "mail goes through the machine's own sendmail: install one, such as the packages msmtp-mta, nullmailer or postfix"}
+	return &jobs.HintError{Err: err, Hint: sendmailHint}
 }
 
-// mail is the message as RFC 5322 wants it. Auto-Submitted (RFC 3834) keeps holiday notices away.
-func mail(e entry) ([]byte, error) {
+// compose writes the message as RFC 5322 wants it. Auto-Submitted (RFC 3834) keeps holiday notices away.
+func compose(e entry) ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "To: %s\nSubject: %s\nDate: %s\nAuto-Submitted: auto-generated\nMIME-Version: 1.0\n", e.To,
 		mime.QEncoding.Encode("utf-8", "[btrkeep] "+oneLine(e.Message.Title())), e.Message.Time.Format(time.RFC1123Z))
