@@ -32,7 +32,10 @@ type Job struct {
 	NameFormat    NameFormat
 	Schedule      Schedule // zero value: never by itself, only by `btrkeep run`
 	Jitter        Duration
-	CatchUp       bool // default true
+	CatchUp       bool   // default true
+	Window        Window // when the daemon may begin a task; zero value: at any time
+	OnlyOnAC      bool   // the daemon begins nothing while the machine runs on battery
+	InhibitSleep  bool   // the machine is kept from going to sleep during a run
 	OnlyIfChanged bool
 	IOClass       IOClass  // default idle
 	Timeout       Duration // 0: none

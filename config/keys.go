@@ -50,7 +50,7 @@ func (d *draft) finish() Job {
 	}
 	if j.Received != "" { // whatever [defaults] say of other jobs
 		return Job{
-			Name: j.Name, Received: j.Received, Schedule: j.Schedule, Jitter: j.Jitter, CatchUp: j.CatchUp, IOClass: j.IOClass, Timeout: j.Timeout, Keep: j.Keep, Hooks: j.Hooks, Notify: j.Notify,
+			Name: j.Name, Received: j.Received, Schedule: j.Schedule, Jitter: j.Jitter, CatchUp: j.CatchUp, Window: j.Window, OnlyOnAC: j.OnlyOnAC, InhibitSleep: j.InhibitSleep, IOClass: j.IOClass, Timeout: j.Timeout, Keep: j.Keep, Hooks: j.Hooks, Notify: j.Notify,
 			SnapshotDir: j.Received, StallTimeout: j.StallTimeout, Destinations: []Destination{{Name: ReceivedName, URL: j.Received, Keep: j.Keep}},
 		}
 	}
@@ -110,6 +110,9 @@ func (l *loader) job(d *draft) fields {
 		"schedule":        l.value(&j.Schedule),
 		"jitter":          l.value(&j.Jitter),
 		"catch_up":        l.boolean(&j.CatchUp),
+		"window":          l.value(&j.Window),
+		"only_on_ac":      l.boolean(&j.OnlyOnAC),
+		"inhibit_sleep":   l.boolean(&j.InhibitSleep),
 		"only_if_changed": l.boolean(&j.OnlyIfChanged),
 		"io_class":        l.value(&j.IOClass),
 		"timeout":         l.value(&j.Timeout),

@@ -38,6 +38,7 @@ type Daemon struct {
 	Log        *slog.Logger
 	Clock      func() jobs.Clock // nil: jobs.Now
 	Observers  []Observer
+	OnBattery  func() bool // whether the machine runs on battery; nil: never
 
 	progress hub
 }

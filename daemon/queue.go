@@ -75,10 +75,11 @@ func (l *loop) enqueue(t *task, trigger string) {
 
 // dispatch starts tasks from the queue as far as the configuration allows, runs first.
 func (l *loop) dispatch(clock jobs.Clock) {
+	now := l.local(clock)
 	for _, may := range []func(*task) bool{l.mayRun, l.mayProve} {
 		var left []*task
 		for _, t := range l.queue {
-			if may(t) {
+			if may(t) && l.mayBegin(t, now) {
 				l.begin(t, clock)
 			} else {
 				left = append(left, t)

@@ -42,9 +42,10 @@ type task struct {
 	at   time.Time // the schedule's next time; zero: never
 	due  time.Time // the same, later by the jitter
 
-	waiting bool     // has fallen due and is in the queue
-	trigger string   // of the run it waits for
-	clients []*watch // who wants to know how that run ends
+	waiting   bool     // has fallen due and is in the queue
+	trigger   string   // of the run it waits for
+	hindrance string   // why it waits although there is room; empty: there is none
+	clients   []*watch // who wants to know how that run ends
 
 	owed []string  // destinations that the last verify left out, as they were not there
 	hold time.Time // on the monotonic clock: no further attempt before
@@ -56,7 +57,7 @@ func (t *task) key() key { return key{t.job.Name, t.kind} }
 // inherit takes over what was known of the task under the configuration before.
 func (t *task) inherit(old *task) {
 	t.last, t.seen, t.dropped = old.last, old.seen, old.dropped
-	t.waiting, t.trigger, t.clients = old.waiting, old.trigger, old.clients
+	t.waiting, t.trigger, t.hindrance, t.clients = old.waiting, old.trigger, old.hindrance, old.clients
 	t.owed, t.hold, t.away = old.owed, old.hold, old.away
 }
 

@@ -28,7 +28,7 @@ func (l *loop) begin(t *task, clock jobs.Clock) {
 		do = l.makeRun
 	}
 	execute := do(t, w, clock)
-	t.waiting, t.trigger, t.clients = false, "", nil
+	t.waiting, t.trigger, t.hindrance, t.clients = false, "", "", nil
 	l.running[w.key] = w
 	l.observe(func(o Observer) { o.Began(w.job, w.kind, w.since) })
 	go func() {

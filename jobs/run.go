@@ -70,6 +70,7 @@ func (r *run) locked(ctx context.Context, steps func(*run, context.Context) erro
 		return err
 	}
 	defer unlock()
+	defer r.keepAwake()()
 	r.noting = true
 	if r.state, err = LoadState(r.Config.StateDir, r.job); err != nil {
 		// One that cannot be parsed is written anew; one that cannot be read may be whole, and stays.
@@ -81,6 +82,18 @@ func (r *run) locked(ctx context.Context, steps func(*run, context.Context) erro
 		r.warn("%s", why)
 	}
 	return steps(r, ctx)
+}
+
+// keepAwake keeps the machine from going to sleep during the run, if that is wanted. A machine that cannot be kept awake is no reason not to back it up.
+func (r *run) keepAwake() (release func()) {
+	if r.job.InhibitSleep && r.KeepAwake != nil {
+		release, err := r.KeepAwake("a backup of " + r.job.Name)
+		if err == nil {
+			return release
+		}
+		r.warn("%v", err)
+	}
+	return func() {}
 }
 
 // holder is this run as the holder of locks.

@@ -17,6 +17,7 @@ import (
 	"github.com/btrkeep/btrkeep/daemon"
 	"github.com/btrkeep/btrkeep/daemon/journal"
 	"github.com/btrkeep/btrkeep/daemon/notify"
+	"github.com/btrkeep/btrkeep/internal/power"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
@@ -39,6 +40,7 @@ anew; if it holds mistakes, the old one stays in force.`,
 			d := &daemon.Daemon{ConfigPath: path, Load: a.load, Log: log, Version: version()}
 			d.Observers = append(d.Observers, notify.New(log, tail.Of))
 			d.Runner = func(cfg *config.Config) daemon.Runner { return a.runner(cfg, log, slots, d.Progress) }
+			d.OnBattery = power.OnBattery
 			d.Tasks = a.tasks(d, log, slots)
 			err = d.Run(c.Context())
 			if _, held := errors.AsType[*jobs.HeldError](err); held {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/daemon/journal"
+	"github.com/btrkeep/btrkeep/internal/logind"
 	"github.com/btrkeep/btrkeep/jobs"
 	"github.com/btrkeep/btrkeep/jobs/local"
 	"github.com/btrkeep/btrkeep/jobs/remote"
@@ -177,7 +178,7 @@ func (a *app) runner(cfg *config.Config, log *slog.Logger, slots *jobs.Slots, pr
 		local:  local.Opener{Zone: cfg.Timezone, Receiver: receiver},
 		remote: a.remote(cfg),
 	}
-	return &jobs.Runner{Config: cfg, Log: log, Slots: slots, Progress: progress, Open: places.open, At: places.at, Origin: places.remote.Origin}
+	return &jobs.Runner{Config: cfg, Log: log, Slots: slots, Progress: progress, Open: places.open, At: places.at, Origin: places.remote.Origin, KeepAwake: logind.KeepAwake}
 }
 
 // remote opens what is on other machines. BTRKEEP_SSH is the ssh program and its first arguments.
