@@ -26,9 +26,11 @@ type Config struct {
 
 // Job is one source subvolume, its schedule, its retention and its destinations.
 type Job struct {
-	Name          string // [A-Za-z0-9][A-Za-z0-9_.-]{0,63}: it names a lock file
-	Source        string // absolute, clean; or ssh://user@host:port/path, and then SnapshotDir is a path there
-	SnapshotDir   string // absolute, clean; default <source>/.btrkeep
+	Name          string   // [A-Za-z0-9][A-Za-z0-9_.-]{0,63}: it names a lock file
+	Source        string   // absolute, clean; or ssh://user@host:port/path, and then SnapshotDir is a path there
+	Sources       []string // of a group, which stands for several jobs: absolute paths, patterns of path.Match, ssh:// urls. Source and SnapshotDir are empty; see Member
+	Group         string   // the name of the group that the job is a member of
+	SnapshotDir   string   // absolute, clean; default <source>/.btrkeep
 	NameFormat    NameFormat
 	Schedule      Schedule // zero value: never by itself, only by `btrkeep run`
 	Jitter        Duration

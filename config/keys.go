@@ -105,6 +105,7 @@ func (l *loader) job(d *draft) fields {
 	j := &d.Job
 	keys := fields{
 		"source":          l.checked(&j.Source, cleanSource),
+		"sources":         l.sources(&j.Sources),
 		"snapshot_dir":    l.path(&j.SnapshotDir),
 		"name_format":     l.value(&j.NameFormat),
 		"schedule":        l.value(&j.Schedule),

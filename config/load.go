@@ -102,6 +102,7 @@ func load(texts []source, env func(string) string) (*Config, error) {
 	}
 	l.checkPlaces(jobs)
 	l.checkDrills(jobs)
+	l.checkSources(append(jobs, defaults))
 	l.checkReceived(append(jobs, defaults))
 	l.config.Notify = defaults.Notify
 	l.warnNotify(defaults, jobs)

@@ -25,7 +25,9 @@ const (
 // loop owns everything that changes. All of it is touched by one goroutine only, that of run; others go through call.
 type loop struct {
 	d       *Daemon
-	cfg     *config.Config
+	loaded  *config.Config // as it was read, with its groups
+	grouped time.Time      // when it was looked last what they stand for, on the monotonic clock
+	cfg     *config.Config // the same, with the members of the groups
 	runner  Runner
 	tasks   []*task       // of cfg.Jobs, sorted by name
 	queue   []*task       // that have fallen due, in that order
@@ -83,6 +85,7 @@ func (l *loop) run(ctx context.Context, cfg *config.Config) {
 func (l *loop) step() time.Duration {
 	clock := l.d.now()
 	now := l.local(clock)
+	l.regroup(false)
 	l.admit(now)
 	l.dispatch(clock)
 	l.report()

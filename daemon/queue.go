@@ -79,6 +79,9 @@ func (l *loop) dispatch(clock jobs.Clock) {
 	for _, may := range []func(*task) bool{l.mayRun, l.mayProve} {
 		var left []*task
 		for _, t := range l.queue {
+			if !t.waiting { // it began with others of its group
+				continue
+			}
 			if may(t) && l.mayBegin(t, now) {
 				l.begin(t, clock)
 			} else {
@@ -91,13 +94,13 @@ func (l *loop) dispatch(clock jobs.Clock) {
 
 // mayRun: verifies and drills only read, so no run waits for them.
 func (l *loop) mayRun(t *task) bool {
-	runs := 0
-	for k := range l.running {
+	runs := map[string]bool{}
+	for k, w := range l.running {
 		if k.kind == config.TaskRun {
-			runs++
+			runs[w.unit] = true
 		}
 	}
-	return t.kind == config.TaskRun && l.running[t.key()] == nil && runs < l.cfg.Parallel
+	return t.kind == config.TaskRun && l.running[t.key()] == nil && len(runs) < l.cfg.Parallel
 }
 
 // mayProve: they begin when there is room beside the runs, so that none waits for its turn, and nothing of the same job is under way.

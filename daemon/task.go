@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"hash/maphash"
 	"time"
 
@@ -53,6 +54,9 @@ type task struct {
 }
 
 func (t *task) key() key { return key{t.job.Name, t.kind} }
+
+// unit is the name of what is done at once: the job, or the group that it is a member of.
+func (t *task) unit() string { return cmp.Or(t.job.Group, t.job.Name) }
 
 // inherit takes over what was known of the task under the configuration before.
 func (t *task) inherit(old *task) {
@@ -107,11 +111,11 @@ func (t *task) drop(now time.Time, seed maphash.Seed) (missed time.Time, any boo
 	return missed, true
 }
 
-// delay is the jitter of the next time: random, but the same however often it is asked for.
+// delay is the jitter of the next time: random, but the same however often it is asked for, and for all members of a group.
 func (t *task) delay(seed maphash.Seed) time.Duration {
 	seconds := uint64(time.Duration(t.job.Jitter) / time.Second)
 	if seconds == 0 {
 		return 0
 	}
-	return time.Duration(maphash.Comparable(seed, [2]string{t.key().String(), t.at.UTC().Format(time.RFC3339)})%seconds) * time.Second
+	return time.Duration(maphash.Comparable(seed, [2]string{key{t.unit(), t.kind}.String(), t.at.UTC().Format(time.RFC3339)})%seconds) * time.Second
 }

@@ -37,7 +37,7 @@ anew; if it holds mistakes, the old one stays in force.`,
 			}
 			tail := journal.NewTail(a.logger(slog.LevelInfo, true).Handler())
 			log, slots := slog.New(tail), &jobs.Slots{}
-			d := &daemon.Daemon{ConfigPath: path, Load: a.load, Log: log, Version: version()}
+			d := &daemon.Daemon{ConfigPath: path, Load: a.loadFiles, Log: log, Version: version()}
 			d.Observers = append(d.Observers, notify.New(log, tail.Of))
 			d.Runner = func(cfg *config.Config) daemon.Runner { return a.runner(cfg, log, slots, d.Progress) }
 			d.OnBattery = power.OnBattery

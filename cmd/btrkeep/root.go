@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -117,8 +118,17 @@ func (a *app) printError(err error) {
 	a.printHint(jobs.Hint(err))
 }
 
-// load reads the configuration.
+// load reads the configuration, with the jobs that its groups stand for now.
 func (a *app) load() (*config.Config, error) {
+	cfg, err := a.loadFiles()
+	if err != nil {
+		return nil, err
+	}
+	return jobs.Members(cfg), nil
+}
+
+// loadFiles reads the configuration as it is written.
+func (a *app) loadFiles() (*config.Config, error) {
 	cfg, err := config.Load(a.configPath, os.Getenv)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -139,14 +149,19 @@ func (a *app) selected(names []string) (*config.Config, []config.Job, error) {
 	return cfg, list, err
 }
 
-// pick gives the named jobs, or all.
+// pick gives the named jobs, those of a group by its name, or all.
 func pick(cfg *config.Config, names []string) ([]config.Job, error) {
 	if len(names) == 0 {
 		return cfg.Jobs, nil
 	}
 	var picked []config.Job
 	for _, name := range names {
+		members := slices.DeleteFunc(slices.Clone(cfg.Jobs), func(j config.Job) bool { return j.Group != name || name == "" })
+		picked = append(picked, members...)
 		i := indexJob(cfg, name)
+		if i < 0 && len(members) > 0 {
+			continue
+		}
 		if i < 0 {
 			known := make([]string, len(cfg.Jobs))
 			for i, j := range cfg.Jobs {
