@@ -89,7 +89,8 @@ func (l *loop) step() time.Duration {
 	l.admit(now)
 	l.dispatch(clock)
 	l.report()
-	l.observe(func(o Observer) { o.Tick(now) })
+	tick := jobs.Clock{Wall: now, Boot: clock.Boot, ID: clock.ID}
+	l.observe(func(o Observer) { o.Tick(tick) })
 	l.manager.status(l.summary(now))
 	wait := min(recheck, l.manager.ping())
 	if l.write() {

@@ -46,10 +46,10 @@ func (w *witness) Proved(job config.Job, kind config.Task, destination string, _
 	w.hear("proved %s %s of %s: %s", kind, job.Name, destination, r.Result)
 }
 
-func (w *witness) Tick(now time.Time) {
+func (w *witness) Tick(clock jobs.Clock) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.ticks = append(w.ticks, now)
+	w.ticks = append(w.ticks, clock.Wall)
 }
 
 func (w *witness) Close(context.Context) { w.hear("closed") }

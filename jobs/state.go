@@ -178,6 +178,9 @@ func (s *State) write(dir, suffix string, write func(path string, data []byte) e
 	return nil
 }
 
+// Doubts reports whether a reading of the clock is not believed: then what is old by it is not.
+func (s State) Doubts(clock Clock) bool { return s.doubt(clock) != "" }
+
 // doubt says why the clock is not believed, or nothing. A clock that was moved is doubted until it comes back or has stayed for clockTrust.
 func (s *State) doubt(clock Clock) (why string) {
 	by, jumped := clock.JumpedFrom(s.Clock)

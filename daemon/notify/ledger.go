@@ -26,6 +26,15 @@ func newLedger() ledger { return ledger{Told: map[string]told{}, ran: map[string
 // update takes in how a job is found, and gives what is to be told, if anything.
 func (l *ledger) update(f finding, now time.Time) (m Message, any bool) {
 	before := l.Told[f.name]
+	if f.doubtful { // a clock that was moved makes nothing stale, and nothing fresh
+		stale := func(p jobs.Problem) bool { return p.Kind == jobs.ProblemStale }
+		f.problems = slices.DeleteFunc(slices.Clone(f.problems), stale)
+		for _, p := range before.Problems {
+			if stale(p) {
+				f.problems = append(f.problems, p)
+			}
+		}
+	}
 	m = Message{Job: f.name, Problems: []Problem{}, Resolved: []jobs.Problem{}}
 	for _, p := range f.problems {
 		fresh := !contains(before.Problems, p)

@@ -111,7 +111,8 @@ func (n *Notifier) Proved(job config.Job, _ config.Task, _ string, _ time.Time, 
 }
 
 // Tick looks at the jobs that something became of, now and then at all, and sends what there is to send.
-func (n *Notifier) Tick(now time.Time) {
+func (n *Notifier) Tick(clock jobs.Clock) {
+	now := clock.Wall
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.now = now
@@ -119,13 +120,14 @@ func (n *Notifier) Tick(now time.Time) {
 		return
 	}
 	if due := now.Sub(n.looked); !n.looking && (len(n.changed) > 0 || due >= lookEvery || due < 0) {
-		n.look(now, due >= lookEvery || due < 0)
+		n.look(clock, due >= lookEvery || due < 0)
 	}
 	n.pump()
 }
 
 // look starts to look at what changed, or at all jobs.
-func (n *Notifier) look(now time.Time, all bool) {
+func (n *Notifier) look(clock jobs.Clock, all bool) {
+	now := clock.Wall
 	cfg, refused, changed := n.cfg, n.refused, n.changed
 	n.looking, n.changed = true, map[string]bool{}
 	if all {
@@ -135,7 +137,7 @@ func (n *Notifier) look(now time.Time, all bool) {
 		var found []finding
 		for _, job := range cfg.Jobs {
 			if !job.Notify.IsZero() && (all || changed[job.Name]) {
-				found = append(found, n.find(cfg, job, now))
+				found = append(found, n.find(cfg, job, clock))
 			}
 		}
 		n.take(found, func() {
@@ -171,9 +173,10 @@ type finding struct {
 	notify   config.Notify
 	problems []jobs.Problem
 	unknown  bool // its state cannot be read
+	doubtful bool // the clock: how old anything is is not known
 }
 
-func (n *Notifier) find(cfg *config.Config, job config.Job, now time.Time) finding {
+func (n *Notifier) find(cfg *config.Config, job config.Job, clock jobs.Clock) finding {
 	f := finding{name: job.Name, job: job, notify: job.Notify}
 	s, err := jobs.LoadState(cfg.StateDir, job)
 	if err != nil {
@@ -181,7 +184,7 @@ func (n *Notifier) find(cfg *config.Config, job config.Job, now time.Time) findi
 		f.unknown = true
 		return f
 	}
-	f.problems = s.Health(job, now)
+	f.problems, f.doubtful = s.Health(job, clock.Wall), s.Doubts(clock)
 	return f
 }
 

@@ -26,6 +26,7 @@ type desk struct {
 	t    *testing.T
 	cfg  *config.Config
 	now  time.Time
+	boot time.Duration
 	n    *Notifier
 	logs *strings.Builder
 
@@ -35,7 +36,7 @@ type desk struct {
 }
 
 func newDesk(t *testing.T, notify config.Notify, names ...string) *desk {
-	d := &desk{t: t, cfg: &config.Config{StateDir: t.TempDir(), Notify: notify}, now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), down: map[string]error{}, logs: &strings.Builder{}}
+	d := &desk{t: t, cfg: &config.Config{StateDir: t.TempDir(), Notify: notify}, now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), boot: time.Hour, down: map[string]error{}, logs: &strings.Builder{}}
 	for _, name := range names {
 		d.cfg.Jobs = append(d.cfg.Jobs, config.Job{
 			Name: name, Source: "/" + name, SnapshotDir: "/" + name + "/.btrkeep", Notify: notify,
@@ -76,15 +77,19 @@ func (d *desk) send(_ context.Context, e entry) error {
 	return nil
 }
 
+// clock is that of a machine that was never off, unless the test moves now by itself.
+func (d *desk) clock() jobs.Clock { return jobs.Clock{Wall: d.now, Boot: d.boot, ID: "boot"} }
+
 func (d *desk) tick() {
-	d.n.Tick(d.now)
+	d.n.Tick(d.clock())
 	synctest.Wait()
 }
 
 // pass lets time go by.
 func (d *desk) pass(by time.Duration) {
 	for end := d.now.Add(by); d.now.Before(end); {
-		d.now = d.now.Add(min(30*time.Minute, end.Sub(d.now)))
+		step := min(30*time.Minute, end.Sub(d.now))
+		d.now, d.boot = d.now.Add(step), d.boot+step
 		d.tick()
 	}
 }
@@ -98,7 +103,7 @@ func (d *desk) ran(i int, result, failure string, more func(*jobs.DestinationSta
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	s.LastRun, s.LastResult, s.LastError = d.now, result, failure
+	s.LastRun, s.LastResult, s.LastError, s.Clock = d.now, result, failure, d.clock()
 	if s.FirstSeen.IsZero() {
 		s.FirstSeen = d.now
 	}
@@ -338,6 +343,19 @@ func TestForgotten(t *testing.T) {
 
 // A clock that was set ahead and back keeps nobody from being reminded, and tells nothing twice.
 func TestClock(t *testing.T) {
+	// Nor is anything stale by a clock that jumped; when it is back all is as it was.
+	onDesk(t, byMailDaily, []string{"home"}, func(d *desk) {
+		d.ran(0, jobs.ResultOK, "", nil)
+		d.now = d.now.AddDate(14, 0, 0)
+		d.pass(time.Hour)
+		d.want()
+		d.now = d.now.AddDate(-14, 0, 0)
+		d.pass(14*24*time.Hour + 2*time.Hour)
+		d.want("mail: home on host: stale at usb")
+		d.now = d.now.AddDate(0, 0, -10)
+		d.pass(time.Hour)
+		d.want()
+	})
 	onDesk(t, byMailDaily, []string{"home"}, func(d *desk) {
 		d.now = d.now.AddDate(14, 0, 0)
 		d.ran(0, jobs.ResultFailed, "x", nil)
