@@ -64,7 +64,7 @@ test-long: ## also those that take long: booted systemd, many kills, many power 
 fuzz: ## what reads send streams, fed with what is none, for FUZZTIME each (root)
 	@tools/install-deps.sh $(for_btrfs)
 	for target in FuzzDecode FuzzTap FuzzDecompress FuzzReceive; do \
-		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./btrfs/sendstream || exit; done
+		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1000x ./btrfs/sendstream || exit; done
 
 .PHONY: bench
 bench: ## side by side with btrbk and with btrfs send | btrfs receive (root)
