@@ -15,6 +15,7 @@ import (
 
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/daemon"
+	"github.com/btrkeep/btrkeep/daemon/metrics"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
@@ -36,6 +37,7 @@ anew; if it holds mistakes, the old one stays in force.`,
 			d := &daemon.Daemon{ConfigPath: path, Load: a.load, Log: log, Version: version()}
 			d.Runner = func(cfg *config.Config) daemon.Runner { return a.runner(cfg, log, slots, d.Progress) }
 			d.Tasks = a.tasks(d, log, slots)
+			d.Observers = append(d.Observers, metrics.New(log, version(), time.Now))
 			err = d.Run(c.Context())
 			if _, held := errors.AsType[*jobs.HeldError](err); held {
 				return &exitError{exitNotNow, err}

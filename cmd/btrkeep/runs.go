@@ -146,6 +146,7 @@ func (a *app) runHere(ctx context.Context, cfg *config.Config, list []config.Job
 		})
 	}
 	wg.Wait()
+	a.writeTextfile(ctx, cfg)
 	return records
 }
 
