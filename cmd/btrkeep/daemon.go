@@ -106,6 +106,7 @@ func (a *app) check(ctx context.Context, cfg *config.Config, list []config.Job) 
 	if _, err := exec.LookPath("btrfs"); err != nil && cfg.Receiver == config.ReceiverProgs {
 		report.Findings = append(report.Findings, jobs.Finding{Level: jobs.LevelError, Text: "the btrfs program is not installed", Hint: "install btrfs-progs"})
 	}
+	report.Findings = append(report.Findings, textfileFindings(cfg)...)
 	now := time.Now().In(cfg.Timezone)
 	for _, j := range list {
 		report.Findings = append(report.Findings, a.viewer(cfg).Check(ctx, j)...)

@@ -258,11 +258,16 @@ func TestPublicMetrics(t *testing.T) {
 	if r := m.must("check"); !strings.Contains(r.stderr, "btrkeep: warning: "+warning) {
 		t.Errorf("check: %s", r)
 	}
+	m.configure("metrics = \"192.0.2.1:9797\"\ntextfile = \"$DIR/missing/btrkeep.prom\"\n" + oneJob)
+	if r := m.btrkeep("check"); r.status != 1 || !strings.Contains(r.stderr, "btrkeep: error: textfile: stat "+m.dir+"/missing: no such file") {
+		t.Errorf("check: %s", r)
+	}
 	daemon := m.startDaemon()
 	m.mustRun("home")
 	eventually(t, "the log says what is wrong", func() bool {
 		log := daemon.stderr.String()
-		return strings.Contains(log, warning) && strings.Contains(log, `open the address "192.0.2.1:9797"`) && strings.Contains(log, "this machine does not have that address")
+		return strings.Contains(log, warning) && strings.Contains(log, `open the address "192.0.2.1:9797"`) && strings.Contains(log, "this machine does not have that address") &&
+			strings.Contains(log, "missing/btrkeep.prom.new: no such file or directory") && strings.Contains(log, "make the directory that the node exporter reads")
 	})
 	daemon.stop()
 }

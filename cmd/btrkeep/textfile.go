@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -35,4 +36,20 @@ func (a *app) withoutDaemon(ctx context.Context, cfg *config.Config) bool {
 	status, err := client.Status(ctx)
 	path, absErr := filepath.Abs(a.configPath)
 	return err == nil && absErr == nil && status.Config != path
+}
+
+// textfileFindings say what keeps the textfile from being written.
+func textfileFindings(cfg *config.Config) []jobs.Finding {
+	if cfg.Textfile == "" {
+		return nil
+	}
+	dir := filepath.Dir(cfg.Textfile)
+	st, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return []jobs.Finding{{Level: jobs.LevelError, Text: fmt.Sprintf("textfile: %v", err), Hint: "make the directory that the node exporter reads (its --collector.textfile.directory), or name another"}}
+	case !st.IsDir():
+		return []jobs.Finding{{Level: jobs.LevelError, Text: fmt.Sprintf("textfile: %s is not a directory", dir), Hint: "name a file in the directory that the node exporter reads"}}
+	}
+	return nil
 }

@@ -76,7 +76,7 @@ func New(log *slog.Logger, version string, now func() time.Time) *Metrics {
 	started.Set(timestamp(now()))
 	m.up.Set(1)
 	m.registry.MustRegister(m.states, m.runs, m.durations, m.up, started, m.reloadOK, m.reloadTime, buildInfo(version))
-	m.work = &work{Metrics: m}
+	m.work = &work{Metrics: m, failing: map[string]string{}}
 	go m.work.loop()
 	return m
 }

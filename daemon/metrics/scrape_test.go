@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,4 +48,40 @@ func TestManyJobs(t *testing.T) {
 	if best > atMost {
 		t.Errorf("%d jobs take %s, want at most %s", count, best, atMost)
 	}
+}
+
+// It may be asked while it is told.
+func TestAskedWhileTold(t *testing.T) {
+	home, srv := newJob(t, "home", "@hourly", "usb"), newJob(t, "srv", "@hourly", "usb")
+	cfg := newConfig(t, home, srv)
+	alone := *cfg
+	alone.Jobs = cfg.Jobs[:1]
+	m, _ := newMetrics(t, noon)
+	var asking sync.WaitGroup
+	told := make(chan struct{})
+	for range 3 {
+		asking.Go(func() {
+			for {
+				select {
+				case <-told:
+					return
+				default:
+				}
+				if _, err := format(m.registry); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 200 {
+		m.Configured(cfg)
+		m.Began(srv, config.TaskRun, noon())
+		m.Ran(srv, record("srv", jobs.ResultFailed, time.Minute))
+		m.Refused(nil)
+		m.Tick(noon())
+		m.Configured(&alone)
+	}
+	close(told)
+	asking.Wait()
 }
