@@ -22,6 +22,9 @@ const (
 	maxScrapes     = 4
 	maxConnections = 32
 
+	// listenPatience bounds the look-up of a name.
+	listenPatience = 5 * time.Second
+
 	// closePatience is how long an answer under way has when the address is closed.
 	closePatience = 500 * time.Millisecond
 )
@@ -37,8 +40,10 @@ type server struct {
 
 // listen opens an address. Errors carry a hint.
 func listen(address, version string, g prometheus.Gatherer, log *slog.Logger) (*server, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), listenPatience)
+	defer cancel()
 	var config net.ListenConfig
-	listener, err := config.Listen(context.Background(), "tcp", address)
+	listener, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, &jobs.HintError{Err: fmt.Errorf("open the address %q: %w", address, err), Hint: listenHint(err)}
 	}
