@@ -16,8 +16,8 @@ type Config struct {
 	RuntimeDir string         // absolute; locks and the control socket
 	Checkpoint Checkpoint
 	Receiver   Receiver
-	Metrics    string   // host:port, or "" for off
-	Textfile   string   // path of a Prometheus textfile, or ""
+	Metrics    string   // host:port at which Prometheus may ask, or "" for off
+	Textfile   string   // path of a file for the node exporter, or ""
 	Notify     Notify   // that of [defaults]: whom to tell of what concerns no job alone
 	Jobs       []Job    // sorted by name
 	Files      []string // the files that were read, in order

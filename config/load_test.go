@@ -158,12 +158,11 @@ func TestEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	short, _, _ := strings.Cut(string(text), "[jobs.home.destinations.cloud]")
-	short = strings.Replace(short, "metrics ", "#metrics ", 1)
 	c := loadText(t, short)
 	if len(c.Warnings) != 0 {
 		t.Errorf("warnings: %q", c.Warnings)
 	}
-	if c.Timezone.String() != "Europe/Berlin" || c.Receiver != ReceiverNative || len(c.Jobs) != 1 {
+	if c.Timezone.String() != "Europe/Berlin" || c.Receiver != ReceiverNative || c.Metrics != "127.0.0.1:9797" || len(c.Jobs) != 1 {
 		t.Fatalf("%+v", c)
 	}
 	want := Job{

@@ -16,6 +16,7 @@ import (
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/daemon"
 	"github.com/btrkeep/btrkeep/daemon/journal"
+	"github.com/btrkeep/btrkeep/daemon/metrics"
 	"github.com/btrkeep/btrkeep/daemon/notify"
 	"github.com/btrkeep/btrkeep/internal/power"
 	"github.com/btrkeep/btrkeep/jobs"
@@ -38,10 +39,10 @@ anew; if it holds mistakes, the old one stays in force.`,
 			tail := journal.NewTail(a.logger(slog.LevelInfo, true).Handler())
 			log, slots := slog.New(tail), &jobs.Slots{}
 			d := &daemon.Daemon{ConfigPath: path, Load: a.loadFiles, Log: log, Version: version()}
-			d.Observers = append(d.Observers, notify.New(log, tail.Of))
 			d.Runner = func(cfg *config.Config) daemon.Runner { return a.runner(cfg, log, slots, d.Progress) }
 			d.OnBattery = power.OnBattery
 			d.Tasks = a.tasks(d, log, slots)
+			d.Observers = []daemon.Observer{notify.New(log, tail.Of), metrics.New(log, version(), time.Now)}
 			err = d.Run(c.Context())
 			if _, held := errors.AsType[*jobs.HeldError](err); held {
 				return &exitError{exitNotNow, err}
@@ -113,6 +114,7 @@ func (a *app) check(ctx context.Context, cfg *config.Config, list []config.Job, 
 	if _, err := exec.LookPath("btrfs"); err != nil && cfg.Receiver == config.ReceiverProgs {
 		report.Findings = append(report.Findings, jobs.Finding{Level: jobs.LevelError, Text: "the btrfs program is not installed", Hint: "install btrfs-progs"})
 	}
+	report.Findings = append(report.Findings, textfileFindings(cfg)...)
 	now := time.Now().In(cfg.Timezone)
 	for _, j := range list {
 		report.Findings = append(report.Findings, a.viewer(cfg).Check(ctx, j)...)

@@ -152,6 +152,7 @@ func (a *app) runHere(ctx context.Context, cfg *config.Config, list []config.Job
 		from = to
 	}
 	wg.Wait()
+	a.writeTextfile(ctx, cfg)
 	return records
 }
 
