@@ -51,7 +51,7 @@ func (l *ledger) update(f finding, now time.Time) (m Message, any bool) {
 		m.Event = EventProblem
 	case len(m.Resolved) > 0:
 		m.Event, any = EventRecovered, true
-	case len(f.problems) > 0 && f.notify.Remind > 0 && now.Sub(before.Last) >= time.Duration(f.notify.Remind):
+	case len(f.problems) > 0 && !f.running && f.notify.Remind > 0 && now.Sub(before.Last) >= time.Duration(f.notify.Remind):
 		m.Event, any = EventReminder, true
 	case now.Before(before.Last): // the clock was set back: else nobody would be reminded until it has caught up
 		before.Last = now

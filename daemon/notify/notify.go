@@ -79,7 +79,7 @@ func (n *Notifier) Refused(err error) {
 
 // Began tells the job's check that a run begins.
 func (n *Notifier) Began(job config.Job, kind config.Task, at time.Time) {
-	if kind != config.TaskRun || job.Notify.PingURL == "" {
+	if kind != config.TaskRun {
 		return
 	}
 	n.mu.Lock()
@@ -87,7 +87,9 @@ func (n *Notifier) Began(job config.Job, kind config.Task, at time.Time) {
 	n.now = at
 	id := newRunID()
 	n.runs[job.Name] = id
-	n.outbox.ping(n.now, job, pingStart, id, "")
+	if job.Notify.PingURL != "" {
+		n.outbox.ping(n.now, job, pingStart, id, "")
+	}
 }
 
 // Ran tells the job's check how a run ended, and has the job looked at.
@@ -173,6 +175,7 @@ type finding struct {
 	notify   config.Notify
 	problems []jobs.Problem
 	unknown  bool // its state cannot be read
+	running  bool // so that it may be well in a moment
 	doubtful bool // the clock: how old anything is is not known
 }
 
@@ -209,6 +212,7 @@ func (n *Notifier) judge(f finding, now time.Time) {
 	if f.unknown {
 		return
 	}
+	_, f.running = n.runs[f.name]
 	m, any := n.ledger.update(f, now)
 	if !any {
 		return
