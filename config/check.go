@@ -113,7 +113,20 @@ func otherPlace(n, first node) string {
 // checkSnapshotDirs gives the job of each snapshot directory, by machine and path: see at.
 func (l *loader) checkSnapshotDirs(jobs []*draft) map[string]string {
 	owners, seen := map[string]string{}, map[string]node{}
+	claim := func(d *draft, key, dir string, n node) {
+		if first, taken := seen[key]; taken {
+			l.fail(n.valuePlace(), "give one of them another snapshot_dir"+otherPlace(n, first),
+				"jobs %q and %q share the snapshot_dir %q", owners[key], d.Name, dir)
+			return
+		}
+		owners[key], seen[key] = d.Name, n
+	}
 	for _, d := range jobs {
+		for _, source := range d.Sources {
+			if m := d.Member(source); !IsPattern(source) {
+				claim(d, m.SnapshotPlace(), m.SnapshotDir, d.set["sources"])
+			}
+		}
 		dir := d.finish().SnapshotDir
 		n, ok := d.set["snapshot_dir"]
 		if !ok {
@@ -122,13 +135,7 @@ func (l *loader) checkSnapshotDirs(jobs []*draft) map[string]string {
 		if dir == "" || d.receives() {
 			continue // reported already, or there are none
 		}
-		key := at(d.Source, dir)
-		if first, taken := seen[key]; taken {
-			l.fail(n.valuePlace(), "give one of them another snapshot_dir"+otherPlace(n, first),
-				"jobs %q and %q share the snapshot_dir %q", owners[key], d.Name, dir)
-			continue
-		}
-		owners[key], seen[key] = d.Name, n
+		claim(d, at(d.Source, dir), dir, n)
 	}
 	return owners
 }

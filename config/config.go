@@ -20,6 +20,7 @@ type Config struct {
 	Textfile   string   // path of a file for the node exporter, or ""
 	Notify     Notify   // that of [defaults]: whom to tell of what concerns no job alone
 	Jobs       []Job    // sorted by name
+	Groups     []Job    // those that stand for others, once these have taken their place in Jobs: see jobs.Members
 	Files      []string // the files that were read, in order
 	Warnings   []string // things that are allowed but probably not meant, each with its position
 }
@@ -30,6 +31,7 @@ type Job struct {
 	Source        string   // absolute, clean; or ssh://user@host:port/path, and then SnapshotDir is a path there
 	Sources       []string // of a group, which stands for several jobs: absolute paths, patterns of path.Match, ssh:// urls. Source and SnapshotDir are empty; see Member
 	Group         string   // the name of the group that the job is a member of
+	Matched       bool     // a pattern of the group has found it: somebody else may have put it there
 	SnapshotDir   string   // absolute, clean; default <source>/.btrkeep
 	NameFormat    NameFormat
 	Schedule      Schedule // zero value: never by itself, only by `btrkeep run`

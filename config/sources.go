@@ -14,17 +14,32 @@ func (j Job) IsGroup() bool { return len(j.Sources) > 0 }
 
 // Member is the job of one source of a group: named GROUP:NAME, which no other job can be, after the last part of its path; that part is also its directory in each of the group's destinations.
 func (j Job) Member(source string) Job {
-	m := j
 	base := memberBase(source)
-	m.Name, m.Group, m.Sources, m.Source = j.Name+":"+memberName(base), j.Name, nil, source
+	return j.member(source, memberName(base), base)
+}
+
+// MemberApart is Member for one whose last part another source has as well, or that is a pattern which nothing matches: its name and directory end in a part of a hash of its path.
+func (j Job) MemberApart(source string) Job {
+	base := memberBase(source)
+	sum := sha256.Sum256([]byte(source))
+	suffix := fmt.Sprintf("-%x", sum[:4])
+	if len(base)+len(suffix) > maxComponent {
+		base = base[:maxComponent-len(suffix)]
+	}
+	return j.member(source, memberName(base+suffix), base+suffix)
+}
+
+func (j Job) member(source, name, dir string) Job {
+	m := j
+	m.Name, m.Group, m.Sources, m.Source = j.Name+":"+name, j.Name, nil, source
 	m.SnapshotDir = path.Join(m.SourcePath(), DefaultSnapshotDir)
 	m.Destinations = slices.Clone(j.Destinations)
 	for i := range m.Destinations {
 		d := &m.Destinations[i]
 		if isSSH(d.URL) {
-			d.URL = strings.TrimRight(d.URL, "/") + "/" + url.PathEscape(base)
+			d.URL = strings.TrimRight(d.URL, "/") + "/" + url.PathEscape(dir)
 		} else {
-			d.URL = path.Join(d.URL, base)
+			d.URL = path.Join(d.URL, dir)
 		}
 	}
 	return m
@@ -66,6 +81,7 @@ func memberName(base string) string {
 // sources reads what a group backs up.
 func (l *loader) sources(target *[]string) func(node) {
 	return func(n node) {
+		*target = nil
 		list, ok := l.texts(n)
 		if !ok {
 			return
@@ -74,8 +90,8 @@ func (l *loader) sources(target *[]string) func(node) {
 			l.fail(n.valuePlace(), `write sources = ["/srv/db", "/var/lib/machines/*"]`, "%q names nothing", n.key())
 			return
 		}
-		*target = nil
 		seen := map[string]string{}
+		var all []string
 		for _, s := range list {
 			s, err := cleanMember(s)
 			if err != nil {
@@ -90,8 +106,9 @@ func (l *loader) sources(target *[]string) func(node) {
 				}
 				seen[base] = s
 			}
-			*target = append(*target, s)
+			all = append(all, s)
 		}
+		*target = all
 	}
 }
 

@@ -16,10 +16,19 @@ func (l *loop) hindered(t *task, now time.Time) string {
 		return ""
 	case !t.job.Window.Holds(now):
 		return fmt.Sprintf("outside its window %s", t.job.Window)
-	case t.job.OnlyOnAC && l.d.OnBattery != nil && l.d.OnBattery():
+	case t.job.OnlyOnAC && l.onBattery():
 		return "on battery"
 	}
 	return ""
+}
+
+// onBattery asks once each time round.
+func (l *loop) onBattery() bool {
+	if l.battery == nil {
+		answer := l.d.OnBattery != nil && l.d.OnBattery()
+		l.battery = &answer
+	}
+	return *l.battery
 }
 
 // mayBegin is hindered, logged once for each reason.

@@ -33,6 +33,7 @@ type loop struct {
 	queue   []*task       // that have fallen due, in that order
 	running map[key]*work // tasks under way
 	notes   []*note
+	battery *bool        // whether the machine runs on battery, if that was asked this time round
 	refused *ReloadError // what is wrong with the files, if they were not taken
 	stop    bool         // nothing starts any more
 	started time.Time

@@ -63,7 +63,7 @@ func (l *loop) request(names []string) (*watch, error) {
 		t.clients = append(t.clients, w)
 		if !t.waiting {
 			l.enqueue(t, byCommand)
-		} else if t.hindrance != "" { // it is not to wait any longer
+		} else { // no condition is to keep it any longer
 			t.trigger, t.hindrance = byCommand, ""
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -74,21 +75,43 @@ func TestMembersOfAGroup(t *testing.T) {
 	if diff := cmp.Diff(want, names()); diff != "" {
 		t.Error(diff)
 	}
-	// Two that would share a directory: the second is named in a warning. The destination is no source.
+	// Two with the same last part have directories of their own; a newcomer does not take that of one that was there before. What has a job of its own is no member, nor is where the backups lie.
 	must(t, btrfs.Create(w.src.Path, "db"))
 	must(t, btrfs.Create(w.src.Path, "backup"))
-	w.job.Sources = []string{dir + "/db", w.src.Path + "/*"}
-	w.job.Destinations[0].URL = w.src.Path + "/backup"
-	want = []string{"machines:db /machines/db", "machines:home /home"}
-	if diff := cmp.Diff(want, names()); diff != "" {
+	must(t, os.Mkdir(w.src.Path+"/backup/machines", 0o755))
+	w.job.Sources = []string{w.src.Path + "/*", dir + "/db"}
+	w.job.Destinations[0].URL = w.src.Path + "/backup/machines"
+	apart := regexp.MustCompile("-[0-9a-f]{8}")
+	want = []string{"machines:db /db", "machines:db-HASH /machines/db", "machines:home /home"}
+	if diff := cmp.Diff(want, strings.Split(apart.ReplaceAllString(strings.Join(names(), "\n"), "-HASH"), "\n")); diff != "" {
 		t.Error(diff)
 	}
-	if warnings := jobs.Members(w.cfg).Warnings; len(warnings) != 1 || !strings.Contains(warnings[0], w.src.Path+"/db is not backed up") {
+	if warnings := jobs.Members(w.cfg).Warnings; len(warnings) != 1 || !strings.Contains(warnings[0], "the backups themselves are in it") {
 		t.Errorf("%q", warnings)
+	}
+	old := w.job.Member(dir + "/db")
+	s, err := jobs.LoadState(w.cfg.StateDir, old)
+	must(t, err)
+	s.Destinations[old.Destinations[0].URL] = jobs.DestinationState{Name: "d1"}
+	must(t, s.Save(w.cfg.StateDir))
+	w.cfg.Jobs = []config.Job{w.job, {Name: "home", Source: w.src.Path + "/home", SnapshotDir: w.src.Path + "/home/.btrkeep"}}
+	got := ""
+	for _, j := range jobs.Members(w.cfg).Jobs {
+		got += j.Name + " " + strings.TrimPrefix(j.Source, w.src.Path) + "; "
+	}
+	if got := apart.ReplaceAllString(got, "-HASH"); got != "home /home; machines:db /machines/db; machines:db-HASH /db; " {
+		t.Error(got)
+	}
+	// A link in the path could lead anywhere, and a name with control characters break lines apart.
+	must(t, os.Symlink(dir, w.src.Path+"/elsewhere"))
+	must(t, btrfs.Create(dir, "x\ny"))
+	w.job.Sources = []string{w.src.Path + "/elsewhere/*"}
+	if m := w.members(); len(m) != 1 || !strings.HasSuffix(m[0].Source, "/elsewhere/*") || len(jobs.Members(w.cfg).Warnings) != 4 {
+		t.Errorf("%+v %q", m, jobs.Members(w.cfg).Warnings)
 	}
 	// What nothing matches stays as a job, which fails: its file system may not be mounted.
 	w.job.Sources = []string{"/nowhere/*"}
-	if m := w.members(); len(m) != 1 || m[0].Source != "/nowhere/*" {
+	if m := w.members(); len(m) != 1 || m[0].Source != "/nowhere/*" || m[0].Name == w.job.Member("/nowhere/*").Name {
 		t.Fatalf("%+v", m)
 	}
 	for _, r := range w.runMembers(t.Context()) {
@@ -202,5 +225,69 @@ func TestGroupTroubles(t *testing.T) {
 	w.job.Hooks = config.Hooks{}
 	if diff := cmp.Diff([]string{"machines:db ok", "machines:mail ok", "machines:web ok"}, results(w.runMembers(t.Context()))); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Whoever may rename things where a pattern looks puts a link in the place of what it has found, or another subvolume: neither is taken for it.
+func TestMemberReplaced(t *testing.T) {
+	w := newWorld(t, 1)
+	w.machines("web")
+	members := w.members()
+	web := members[0].Source
+	run := func() (r jobs.Record) {
+		w.pass(time.Minute)
+		w.runner.RunGroup(t.Context(), members, jobs.Options{Clock: w.clock()}, func(_ config.Job, run func() jobs.Record) { r = run() })
+		return r
+	}
+	if r := run(); r.Result != jobs.ResultOK {
+		t.Fatalf("%+v", r)
+	}
+	must(t, os.Rename(web, web+".moved"))
+	must(t, os.Symlink(w.src.Path+"/home", web))
+	if r := run(); r.Result != jobs.ResultFailed || !strings.Contains(r.Error, "symbolic link") {
+		t.Errorf("%+v", r)
+	}
+	if snapshots, _ := filepath.Glob(w.src.Path + "/home/.btrkeep/2*"); len(snapshots) > 0 {
+		t.Errorf("%q", snapshots)
+	}
+	// While the group waits for its hook.
+	must(t, os.Remove(web))
+	must(t, os.Rename(web+".moved", web))
+	members[0].Hooks.BeforeSnapshot = []string{"/bin/sh", "-c", "mv " + web + " " + web + ".moved && mv " + w.src.Path + "/home " + web + " && mkdir -m 700 -p " + web + "/.btrkeep"}
+	if r := run(); r.Result == jobs.ResultOK || !strings.Contains(r.Error, "not the subvolume that it was") {
+		t.Errorf("%+v", r)
+	}
+	if left, _ := filepath.Glob(web + "/.btrkeep/*"); len(left) > 1 { // its catalog
+		t.Errorf("%q", left)
+	}
+}
+
+// A member whose subvolume is gone can still be listed and restored by its name.
+func TestGoneMember(t *testing.T) {
+	w := newWorld(t, 1)
+	w.machines("web", "db")
+	w.runMembers(t.Context())
+	must(t, os.Rename(w.src.Path+"/machines/web", w.src.Path+"/away"))
+	w.members()
+	cfg := jobs.Members(w.cfg)
+	if len(cfg.Jobs) != 1 {
+		t.Fatalf("%+v", cfg.Jobs)
+	}
+	for _, stateDir := range []string{w.cfg.StateDir, t.TempDir()} {
+		cfg.StateDir = stateDir
+		gone, ok := jobs.GoneMember(cfg, "machines:web")
+		if !ok || gone.Source != w.src.Path+"/machines/web" {
+			t.Fatalf("%v %+v", ok, gone)
+		}
+		l := w.runner.List(t.Context(), gone)
+		if len(l.Destinations) != 1 || len(l.Destinations[0].Backups) != 1 || !l.Destinations[0].Backups[0].Complete {
+			t.Errorf("%+v", l)
+		}
+	}
+	for _, name := range []string{"machines:", "machines:nothing", "machines", "other:web"} {
+		cfg.StateDir = w.cfg.StateDir
+		if gone, ok := jobs.GoneMember(cfg, name); ok && name != "machines:nothing" {
+			t.Errorf("%s: %+v", name, gone)
+		}
 	}
 }

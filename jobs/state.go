@@ -115,9 +115,14 @@ func LoadState(dir string, job config.Job) (State, error) {
 	return s, nil
 }
 
+func readState(b []byte) (s State, err error) {
+	err = json.Unmarshal(b, &s)
+	return s, err
+}
+
 func parseState(b []byte, job config.Job) (State, error) {
-	var s State
-	if err := json.Unmarshal(b, &s); err != nil {
+	s, err := readState(b)
+	if err != nil {
 		return State{}, err
 	}
 	s.Job, s.Source, s.SnapshotDir = job.Name, job.Source, job.SnapshotPlace()

@@ -156,31 +156,32 @@ func pick(cfg *config.Config, names []string) ([]config.Job, error) {
 	}
 	var picked []config.Job
 	for _, name := range names {
-		members := slices.DeleteFunc(slices.Clone(cfg.Jobs), func(j config.Job) bool { return j.Group != name || name == "" })
-		picked = append(picked, members...)
-		i := indexJob(cfg, name)
-		if i < 0 && len(members) > 0 {
-			continue
-		}
-		if i < 0 {
+		found := namedJobs(cfg, name)
+		if len(found) == 0 {
 			known := make([]string, len(cfg.Jobs))
 			for i, j := range cfg.Jobs {
 				known[i] = j.Name
 			}
 			return nil, &exitError{exitUsage, &jobs.HintError{Err: fmt.Errorf("there is no job %q", name), Hint: "jobs: " + strings.Join(known, ", ")}}
 		}
-		picked = append(picked, cfg.Jobs[i])
+		for _, j := range found {
+			if !slices.ContainsFunc(picked, func(p config.Job) bool { return p.Name == j.Name }) {
+				picked = append(picked, j)
+			}
+		}
 	}
 	return picked, nil
 }
 
-func indexJob(cfg *config.Config, name string) int {
-	for i, j := range cfg.Jobs {
-		if j.Name == name {
-			return i
+// namedJobs is the job of a name, or the members of a group, or a member whose subvolume is gone: its backups can still be listed and restored.
+func namedJobs(cfg *config.Config, name string) []config.Job {
+	found := slices.DeleteFunc(slices.Clone(cfg.Jobs), func(j config.Job) bool { return j.Name != name && j.Group != name })
+	if len(found) == 0 {
+		if gone, ok := jobs.GoneMember(cfg, name); ok {
+			found = append(found, gone)
 		}
 	}
-	return -1
+	return found
 }
 
 // runner makes what executes jobs of cfg.

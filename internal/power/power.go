@@ -10,7 +10,7 @@ import (
 // supplies is where the kernel lists what feeds the machine: ABI/testing/sysfs-class-power in its documentation.
 const supplies = "/sys/class/power_supply"
 
-// OnBattery reports whether the machine runs on a battery: no line power is online, and there is a battery of the machine itself that is not full or charging. A machine without any, or one
+// OnBattery reports whether the machine runs on a battery: no line power is online, and a battery of the machine itself is being drained, and none charged. A machine without any, or one
 // that does not say, is not on battery.
 func OnBattery() bool { return onBattery(supplies) }
 
@@ -37,7 +37,7 @@ func onBattery(dir string) bool {
 			switch read("status") {
 			case "Discharging":
 				drained = true
-			case "Charging", "Full":
+			case "Charging":
 				return false
 			}
 		}

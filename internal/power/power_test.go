@@ -23,6 +23,7 @@ func TestOnBattery(t *testing.T) {
 		"USB-C, unplugged":     {supplies: []supply{{"type": "USB", "online": "0"}, battery("Discharging")}, want: true},
 		"full":                 {supplies: []supply{battery("Full")}},
 		"two, one in use":      {supplies: []supply{mains("0"), battery("Unknown"), battery("Discharging")}, want: true},
+		"two, one full":        {supplies: []supply{mains("0"), battery("Full"), battery("Discharging")}, want: true},
 		"a mouse":              {supplies: []supply{{"type": "Battery", "scope": "Device", "status": "Discharging"}}},
 		"a UPS that feeds it":  {supplies: []supply{{"type": "UPS", "status": "Discharging"}}, want: true},
 		"says nothing":         {supplies: []supply{{}, {"type": "Battery"}}},
