@@ -123,7 +123,7 @@ func (l *loop) guard(cfg *config.Config, job config.Job, o jobs.Options, run fun
 			Error: fmt.Sprintf("panic: %v", p), Hint: panicHint,
 		}
 		if err := jobs.Remember(cfg, job, func(s *jobs.State) {
-			s.LastRun, s.LastResult, s.LastError = rec.Started, rec.Result, rec.Error
+			s.LastRun, s.LastResult, s.LastError, s.Failing = rec.Started, rec.Result, rec.Error, rec.Error
 		}); err != nil {
 			l.d.Log.Warn(err.Error(), jobs.KeyJob, job.Name)
 		}

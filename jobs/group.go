@@ -15,7 +15,7 @@ type group struct {
 	name    string
 	hooks   config.Hooks
 	sources []string
-	turn    sync.Mutex // of transfers and prunes
+	turn    chan struct{} // of transfers and prunes: one at a time
 
 	ready, done sync.WaitGroup // runs that may still come to their snapshot, and those that may still be at it
 	freeze      sync.Once
@@ -37,7 +37,7 @@ func (r *Runner) RunGroup(ctx context.Context, members []config.Job, o Options, 
 		ctx, cancel = timeLimit(ctx, first.Timeout)
 		defer cancel()
 	}
-	g := &group{name: first.Group, hooks: first.Hooks}
+	g := &group{name: first.Group, hooks: first.Hooks, turn: make(chan struct{}, 1)}
 	g.ready.Add(len(members))
 	g.done.Add(len(members))
 	var wg sync.WaitGroup
@@ -71,7 +71,7 @@ func (m *member) leave() {
 		m.snapped = true
 	}
 	if m.hasTurn {
-		m.turn.Unlock()
+		<-m.turn
 		m.hasTurn = false
 	}
 }
@@ -95,11 +95,29 @@ func (m *member) together(ctx context.Context, take func() (*Snapshot, error)) (
 	m.thaw.Do(func() {
 		m.thawed = m.hook(ctx, hookLate, "after_snapshot", m.hooks.AfterSnapshot, "BTRKEEP_SNAPSHOT="+strings.Join(m.taken, "\n"))
 	})
-	m.turn.Lock()
-	m.hasTurn = true
+	select {
+	case m.turn <- struct{}{}:
+		m.hasTurn = true
+	case <-ctx.Done(): // what is left to do is short
+	}
 	return taken, errors.Join(err, m.thawed)
 }
 
 func (m *member) hook(ctx context.Context, run func(context.Context, string, []string, config.Job, ...string) error, what string, argv []string, env ...string) error {
-	return run(ctx, what, argv, config.Job{Name: m.name, Source: strings.Join(m.sources, "\n")}, env...)
+	for i := range env {
+		env[i] = bounded(env[i])
+	}
+	return run(ctx, what, argv, config.Job{Name: m.name, Source: bounded(strings.Join(m.sources, "\n"))}, env...)
+}
+
+// maxList is how much of a list of paths a hook gets: the kernel takes no variable of 128 KiB, execve(2).
+const maxList = 100 << 10
+
+// bounded cuts a list of lines that is too long, with a last line that says so.
+func bounded(list string) string {
+	if len(list) <= maxList {
+		return list
+	}
+	cut := strings.LastIndexByte(list[:maxList], '\n')
+	return list[:max(cut, 0)] + "\n…"
 }

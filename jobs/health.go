@@ -31,18 +31,16 @@ func (p Problem) Key() string { return p.Kind + " " + p.Destination }
 // Health is what is wrong with a job, by what its state remembers: no disk is looked at. It changes with time alone, as backups grow stale. A destination that is absent is no
 // problem, and becomes one when it is stale; nor is a job that has not run yet.
 //
-// Whether the last run failed says LastResult; a destination whose last transfer failed is a problem of its own, and the job is then none.
+// What failed is failing until it goes well: that its disk was unplugged since, or the job busy, mends nothing.
 func (s State) Health(job config.Job, now time.Time) []Problem {
 	var found []Problem
-	failing := false
 	for _, d := range job.Destinations {
 		at := s.Destinations[d.URL]
 		if text := at.stale(d, s.FirstSeen, now); text != "" {
 			found = append(found, Problem{Kind: ProblemStale, Destination: d.Name, Text: text, Since: at.NewestTaken})
 		}
-		if at.LastResult == ResultFailed {
-			failing = true
-			found = append(found, Problem{Kind: ProblemFailing, Destination: d.Name, Text: oneLine(at.LastError), Since: at.LastSuccess})
+		if at.Failing != "" {
+			found = append(found, Problem{Kind: ProblemFailing, Destination: d.Name, Text: oneLine(at.Failing), Since: at.LastSuccess})
 		}
 		for _, proof := range []struct {
 			kind string
@@ -55,8 +53,8 @@ func (s State) Health(job config.Job, now time.Time) []Problem {
 			found = append(found, Problem{Kind: proof.kind, Destination: d.Name, Text: p.text(), Since: p.LastSuccess})
 		}
 	}
-	if s.LastError != "" && (s.LastResult == ResultFailed || s.LastResult == ResultPartial) && !failing {
-		found = append(found, Problem{Kind: ProblemFailing, Text: oneLine(s.LastError), Since: s.LastSuccess})
+	if s.Failing != "" {
+		found = append(found, Problem{Kind: ProblemFailing, Text: oneLine(s.Failing), Since: s.LastSuccess})
 	}
 	return found
 }
@@ -98,5 +96,19 @@ func (p Proof) text() string {
 	return oneLine(cmp.Or(p.Error, fmt.Sprintf("%d problems", p.Problems)))
 }
 
-// oneLine is an error, which may be several joined.
-func oneLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
+// maxText bounds what is said of a problem: an error may carry all that some program has said.
+const maxText = 2000
+
+// oneLine is an error, which may be several joined, without what no line can hold.
+func oneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, strings.ReplaceAll(strings.TrimSpace(text), "\n", "; "))
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	return text
+}

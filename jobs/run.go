@@ -270,8 +270,8 @@ func (r *run) finish(ctx context.Context, err error) {
 		rec.Error = fmt.Sprintf("stopped: %v", context.Cause(ctx))
 	}
 	rec.settle()
-	if r.pruning {
-		// Whoever watches on_success for backups must not hear of it.
+	if r.pruning || rec.Stopped {
+		// Whoever watches on_success for backups must not hear of it; what was stopped has neither succeeded nor failed.
 	} else if rec.Result == ResultFailed || rec.failed() {
 		env := []string{"BTRKEEP_RESULT=" + rec.Result, "BTRKEEP_ERROR=" + rec.firstError(), "BTRKEEP_SNAPSHOT_NAME=" + rec.Snapshot}
 		r.afterwards(ctx, "on_failure", r.job.Hooks.OnFailure, env)
@@ -311,6 +311,12 @@ func (s *State) settle(rec *Record) {
 		return
 	}
 	s.LastRun, s.LastResult, s.LastError = rec.Started, rec.Result, rec.firstError()
+	switch {
+	case rec.Error != "" && !rec.NotNow:
+		s.Failing = rec.Error
+	case rec.Error == "":
+		s.Failing = ""
+	}
 	if rec.Result == ResultOK {
 		s.LastSuccess = rec.Started
 	}

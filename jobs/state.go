@@ -30,8 +30,9 @@ type State struct {
 	LastSuccess  time.Time                   `json:"last_success,omitzero"` // start of the last run with result ok
 	LastResult   string                      `json:"last_result,omitempty"`
 	LastError    string                      `json:"last_error,omitempty"`
-	Clock        Clock                       `json:"clock,omitzero"` // at the last run whose clock was believed
-	Doubt        Clock                       `json:"doubt,omitzero"` // since when another clock shows, one that is not believed yet
+	Failing      string                      `json:"failing,omitempty"` // the error of the last run that failed by itself, if none has gone well since
+	Clock        Clock                       `json:"clock,omitzero"`    // at the last run whose clock was believed
+	Doubt        Clock                       `json:"doubt,omitzero"`    // since when another clock shows, one that is not believed yet
 	Tasks        map[config.Task]TaskState   `json:"tasks,omitempty"`
 	Snapshots    int                         `json:"snapshots,omitempty"` // btrkeep's own, at the source after the last run
 	Destinations map[string]DestinationState `json:"destinations"`        // by URL
@@ -48,6 +49,7 @@ type DestinationState struct {
 	LastSuccess time.Time              `json:"last_success,omitzero"`
 	LastResult  string                 `json:"last_result,omitempty"`
 	LastError   string                 `json:"last_error,omitempty"`
+	Failing     string                 `json:"failing,omitempty"` // the error of the last transfer that failed, if none has gone well since: absence mends nothing
 	AbsentSince time.Time              `json:"absent_since,omitzero"`
 	MountPoint  string                 `json:"mount_point,omitempty"`
 	FileSystem  btrfs.UUID             `json:"file_system,omitzero"` // of the disk that was there last

@@ -290,6 +290,12 @@ func (r *run) note(ctx context.Context, t *target, err error) {
 	if s.LastResult == ResultFailed && stopped(ctx) {
 		s.LastResult, s.LastError = lastResult, lastError
 	}
+	switch {
+	case s.LastResult == ResultFailed && !stopped(ctx):
+		s.Failing = s.LastError
+	case s.LastResult == ResultOK:
+		s.Failing = ""
+	}
 	if s.LastResult == ResultAbsent {
 		if s.AbsentSince.IsZero() {
 			s.AbsentSince = now

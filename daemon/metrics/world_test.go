@@ -117,7 +117,7 @@ func everything(t testing.TB) *config.Config {
 	})
 	remember(t, cfg, late, func(s *jobs.State) {
 		s.FirstSeen, s.LastRun, s.LastResult, s.LastError = ago(9*day), ago(3*day), jobs.ResultFailed, "not a subvolume"
-		s.Destinations["/mnt/nas/late"] = jobs.DestinationState{Name: "nas", LastAttempt: ago(3 * day), LastResult: jobs.ResultFailed, LastError: "disk full"}
+		s.Destinations["/mnt/nas/late"] = jobs.DestinationState{Name: "nas", LastAttempt: ago(3 * day), LastResult: jobs.ResultFailed, LastError: "disk full", Failing: "disk full"}
 		s.Destinations["/mnt/gone/late"] = jobs.DestinationState{Name: "gone", LastAttempt: ago(3 * day)} // has left the configuration
 	})
 	remember(t, cfg, lost, func(s *jobs.State) { s.LastRun = ago(day) })

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/btrkeep/btrkeep/config"
@@ -18,7 +19,8 @@ type ledger struct {
 // told is what has been told of a job that is not well.
 type told struct {
 	Problems []jobs.Problem `json:"problems"`
-	Last     time.Time      `json:"last"` // when something was told
+	Last     time.Time      `json:"last"`              // when something was told
+	Pattern  bool           `json:"pattern,omitempty"` // the job stood for a pattern that nothing matched
 }
 
 func newLedger() ledger { return ledger{Told: map[string]told{}, ran: map[string]ran{}} }
@@ -61,7 +63,7 @@ func (l *ledger) update(f finding, now time.Time) (m Message, any bool) {
 	if len(f.problems) == 0 {
 		delete(l.Told, f.name)
 	} else if any {
-		l.Told[f.name] = told{f.problems, now}
+		l.Told[f.name] = told{f.problems, now, f.pattern}
 	}
 	return m, any
 }
@@ -70,15 +72,26 @@ func contains(list []jobs.Problem, p jobs.Problem) bool {
 	return slices.ContainsFunc(list, func(other jobs.Problem) bool { return other.Key() == p.Key() })
 }
 
-// forget drops jobs that have left the configuration, and those that nobody is told of any more.
-func (l *ledger) forget(cfg *config.Config) {
-	for name := range l.Told {
+// forgetAfter is how long what was told of a group's member is remembered that is gone: subvolumes come back, as when their disk does.
+const forgetAfter = 30 * 24 * time.Hour
+
+// forget drops jobs that have left the configuration, and those that nobody is told of any more. It gives the patterns that have found something since they were told to be failing: these are well.
+func (l *ledger) forget(cfg *config.Config, now time.Time) (well []finding) {
+	for name, t := range l.Told {
 		known := name == "" && !cfg.Notify.IsZero()
+		group, _, _ := strings.Cut(name, ":")
 		for _, job := range cfg.Jobs {
 			known = known || job.Name == name && !job.Notify.IsZero()
 		}
-		if !known {
+		if known {
+			continue
+		}
+		i := slices.IndexFunc(cfg.Jobs, func(j config.Job) bool { return j.Group == group && !j.Notify.IsZero() })
+		switch {
+		case i < 0 || now.Sub(t.Last).Abs() > forgetAfter:
 			delete(l.Told, name)
+		case t.Pattern:
+			well = append(well, finding{name: name, job: cfg.Jobs[i], notify: cfg.Jobs[i].Notify})
 		}
 	}
 	for name := range l.ran {
@@ -86,4 +99,5 @@ func (l *ledger) forget(cfg *config.Config) {
 			delete(l.ran, name)
 		}
 	}
+	return well
 }

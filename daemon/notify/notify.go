@@ -8,8 +8,10 @@ package notify
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -37,11 +39,17 @@ type Notifier struct {
 	looked  time.Time            // when all jobs were looked at last
 	changed map[string]bool      // jobs to look at with the next tick
 	refused error                // what is wrong with the configuration's files
-	runs    map[string]string    // id of the run under way, by job
+	runs    map[string]underWay  // by job
 	looking bool                 // somebody does, so that no more than one does
 	ledger  ledger               // what has been told
 	outbox  outbox               // what has not been told yet
 	broken  map[string]time.Time // targets whose failure was logged, and when
+}
+
+// underWay is a run.
+type underWay struct {
+	id    string
+	since time.Time
 }
 
 // lookEvery is how often all jobs are looked at: backups grow stale by themselves, and runs are made by others too.
@@ -54,7 +62,7 @@ func New(log *slog.Logger, tail func(job string) string) *Notifier {
 		host = "this machine"
 	}
 	n := &Notifier{
-		log: log, tail: tail, host: host, send: send, changed: map[string]bool{}, runs: map[string]string{}, broken: map[string]time.Time{},
+		log: log, tail: tail, host: host, send: send, changed: map[string]bool{}, runs: map[string]underWay{}, broken: map[string]time.Time{},
 	}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	return n
@@ -86,7 +94,7 @@ func (n *Notifier) Began(job config.Job, kind config.Task, at time.Time) {
 	defer n.mu.Unlock()
 	n.now = at
 	id := newRunID()
-	n.runs[job.Name] = id
+	n.runs[job.Name] = underWay{id, at}
 	if job.Notify.PingURL != "" {
 		n.outbox.ping(n.now, job, pingStart, id, "")
 	}
@@ -97,12 +105,12 @@ func (n *Notifier) Ran(job config.Job, r jobs.Record) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.changed[job.Name] = true
-	id := n.runs[job.Name]
+	run := n.runs[job.Name]
 	delete(n.runs, job.Name)
 	if job.Notify.PingURL == "" || r.Stopped {
 		return
 	}
-	n.ledger.ran[job.Name] = ran{id: id, status: jobs.ExitStatus([]jobs.Record{r})}
+	n.ledger.ran[job.Name] = ran{id: run.id, status: jobs.ExitStatus([]jobs.Record{r}), refused: r.NotNow && r.Error != ""}
 }
 
 // Proved has the job looked at.
@@ -135,7 +143,7 @@ func (n *Notifier) look(clock jobs.Clock, all bool) {
 	if all {
 		n.looked = now
 	}
-	n.sending.Go(func() {
+	n.background(func() {
 		var found []finding
 		for _, job := range cfg.Jobs {
 			if !job.Notify.IsZero() && (all || changed[job.Name]) {
@@ -147,9 +155,23 @@ func (n *Notifier) look(clock jobs.Clock, all bool) {
 				n.judge(ownFinding(cfg, refused), now)
 			}
 			if all {
-				n.ledger.forget(cfg)
+				for _, f := range n.ledger.forget(cfg, now) {
+					n.judge(f, now)
+				}
 			}
 		}, now)
+	})
+}
+
+// background does something outside of the daemon's loop. A mistake of ours there must not end the daemon.
+func (n *Notifier) background(do func()) {
+	n.sending.Go(func() {
+		defer func() {
+			if p := recover(); p != nil {
+				n.log.Error(fmt.Sprintf("panic: %v\n%s", p, debug.Stack()))
+			}
+		}()
+		do()
 	})
 }
 
@@ -174,13 +196,14 @@ type finding struct {
 	job      config.Job
 	notify   config.Notify
 	problems []jobs.Problem
+	pattern  bool // it stands for a pattern that nothing matches
 	unknown  bool // its state cannot be read
 	running  bool // so that it may be well in a moment
 	doubtful bool // the clock: how old anything is is not known
 }
 
 func (n *Notifier) find(cfg *config.Config, job config.Job, clock jobs.Clock) finding {
-	f := finding{name: job.Name, job: job, notify: job.Notify}
+	f := finding{name: job.Name, job: job, notify: job.Notify, pattern: job.Group != "" && config.IsPattern(job.Source) && !job.Matched}
 	s, err := jobs.LoadState(cfg.StateDir, job)
 	if err != nil {
 		n.log.Warn(err.Error(), jobs.KeyJob, job.Name)
@@ -212,7 +235,9 @@ func (n *Notifier) judge(f finding, now time.Time) {
 	if f.unknown {
 		return
 	}
-	_, f.running = n.runs[f.name]
+	if run, ok := n.runs[f.name]; ok {
+		f.running = now.Sub(run.since) < time.Duration(f.notify.Remind)
+	}
 	m, any := n.ledger.update(f, now)
 	if !any {
 		return
@@ -224,8 +249,13 @@ func (n *Notifier) judge(f finding, now time.Time) {
 	n.outbox.message(now, f.notify, m)
 }
 
-// Close ends the notifier: what is being sent is given until ctx ends, and what was not sent is kept for the next one.
+// Close ends the notifier: what has just happened is taken in, what is being sent is given until ctx ends, and what was not sent is kept for the next one.
 func (n *Notifier) Close(ctx context.Context) {
+	n.mu.Lock()
+	if n.cfg != nil && len(n.changed) > 0 && !n.looking {
+		n.look(jobs.Clock{Wall: n.now}, false)
+	}
+	n.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		n.sending.Wait()

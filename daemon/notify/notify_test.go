@@ -30,9 +30,10 @@ type desk struct {
 	n    *Notifier
 	logs *strings.Builder
 
-	mu   sync.Mutex
-	down map[string]error // by way
-	told []string
+	mu      sync.Mutex
+	down    map[string]error // by way
+	refused string           // the job of which nothing is taken
+	told    []string
 }
 
 func newDesk(t *testing.T, notify config.Notify, names ...string) *desk {
@@ -68,6 +69,9 @@ func (d *desk) send(_ context.Context, e entry) error {
 	defer d.mu.Unlock()
 	if err := d.down[e.Way]; err != nil {
 		return err
+	}
+	if d.refused != "" && e.Message.Job == d.refused {
+		return &statusError{"https://host/…", 404}
 	}
 	line := e.Way + ": " + e.Message.Title()
 	if e.Way == byPing {
@@ -110,7 +114,10 @@ func (d *desk) ran(i int, result, failure string, more func(*jobs.DestinationSta
 	to := s.Destinations[job.Destinations[0].URL]
 	to.LastAttempt, to.LastResult, to.LastError = d.now, result, failure
 	if result == jobs.ResultOK {
-		s.LastSuccess, to.LastSuccess, to.NewestTaken, to.Newest = d.now, d.now, d.now, "newest"
+		s.LastSuccess, to.LastSuccess, to.NewestTaken, to.Newest, to.Failing = d.now, d.now, d.now, "newest", ""
+	}
+	if result == jobs.ResultFailed {
+		to.Failing = failure
 	}
 	if more != nil {
 		more(&to)
@@ -273,19 +280,97 @@ func TestRetry(t *testing.T) {
 	})
 }
 
-// What a service refuses for good is given up after a few attempts, and what comes behind it goes on.
+// What a service refuses for good does not keep what comes behind it for long, and is given up after a day.
 func TestRefused(t *testing.T) {
 	onDesk(t, config.Notify{Webhook: "https://host/secret"}, []string{"home", "srv"}, func(d *desk) {
-		d.down[byWebhook] = &statusError{"https://host/…", 404}
+		d.refused = "home"
 		d.ran(0, jobs.ResultFailed, "x", nil)
 		d.ran(1, jobs.ResultFailed, "x", nil)
-		d.pass(3 * time.Hour)
-		d.down[byWebhook] = nil
-		d.pass(2 * time.Hour)
+		d.want()
+		d.pass(4 * time.Hour)
 		d.want("webhook: srv on host: failing at usb")
+		d.pass(22 * time.Hour)
+		d.refused = ""
+		d.pass(24 * time.Hour)
+		d.want()
 		if !strings.Contains(d.logs.String(), "gave up telling webhook https://host/…") {
 			t.Error(d.logs)
 		}
+	})
+}
+
+// A disk that failed and is unplugged then is not well; a job that could not begin has not succeeded.
+func TestNotWell(t *testing.T) {
+	notify := byMailDaily
+	notify.PingURL = "https://host/{job}"
+	onDesk(t, notify, []string{"home"}, func(d *desk) {
+		d.ran(0, jobs.ResultFailed, "full", nil)
+		d.want("mail: home on host: failing at usb", "ping: https://host/home/1", "ping: https://host/home/start")
+		d.ran(0, jobs.ResultAbsent, "", nil)
+		d.want("ping: https://host/home/fail", "ping: https://host/home/start")
+		d.ran(0, jobs.ResultOK, "", nil)
+		d.want("mail: home on host: well again", "ping: https://host/home/", "ping: https://host/home/start")
+		d.n.Began(d.cfg.Jobs[0], config.TaskRun, d.now)
+		d.n.Ran(d.cfg.Jobs[0], jobs.Record{Job: "home", Result: jobs.ResultSkipped, Error: "locked", NotNow: true})
+		d.tick()
+		d.want("ping: https://host/home/log", "ping: https://host/home/start")
+	})
+}
+
+// The end of a run is told although the daemon ends right after it, if need be by the next one.
+func TestLastRun(t *testing.T) {
+	for _, down := range []bool{false, true} {
+		onDesk(t, config.Notify{PingURL: "https://host/{job}", Mail: "root"}, []string{"home"}, func(d *desk) {
+			d.n.Began(d.cfg.Jobs[0], config.TaskRun, d.now)
+			d.tick()
+			if down {
+				d.down[byPing] = errors.New("no route")
+			}
+			d.n.Ran(d.cfg.Jobs[0], jobs.Record{Job: "home", Result: jobs.ResultOK})
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			d.n.Close(ctx)
+			d.down[byPing] = nil
+			d.start()
+			d.pass(time.Hour)
+			d.want("ping: https://host/home/start", "ping: https://host/home/")
+		})
+	}
+}
+
+// Members of a group come and go: what was told of one is remembered while its disk is away, and a pattern that finds something again is well.
+func TestMembers(t *testing.T) {
+	onDesk(t, byMailDaily, []string{"m:web", "m:db"}, func(d *desk) {
+		for i := range d.cfg.Jobs {
+			d.cfg.Jobs[i].Group = "m"
+		}
+		all := d.cfg.Jobs
+		d.ran(0, jobs.ResultFailed, "x", nil)
+		d.want("mail: m:web on host: failing at usb")
+		only := func(list ...config.Job) {
+			less := *d.cfg
+			less.Jobs = list
+			d.cfg = &less
+			d.n.Configured(d.cfg)
+			d.tick()
+		}
+		pattern := config.Job{Name: "m:x", Group: "m", Source: "/m/*", SnapshotDir: "/m/*/.btrkeep", Notify: byMailDaily}
+		only(pattern)
+		s, err := jobs.LoadState(d.cfg.StateDir, pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.LastRun, s.LastResult, s.Failing = d.now, jobs.ResultFailed, "nothing there"
+		if err := s.Save(d.cfg.StateDir); err != nil {
+			t.Fatal(err)
+		}
+		d.pass(time.Hour)
+		d.want("mail: m:x on host: failing")
+		only(all...)
+		d.pass(time.Hour)
+		d.want("mail: m:x on host: well again")
+		d.pass(24 * time.Hour)
+		d.want("mail: m:web on host: still failing at usb")
 	})
 }
 
@@ -377,7 +462,7 @@ func TestDamagedFile(t *testing.T) {
 		if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
 			t.Errorf("%v %v", st, err)
 		}
-		for _, text := range []string{"", "null", `{"told": null, "entries": [null, {"way": "command"}]}`, "[]"} {
+		for _, text := range []string{"", "null", `{"told": null, "entries": [null, {"way": "command"}, {"way": "pigeon", "message": {"job": "home"}}]}`, "[]"} {
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -3,7 +3,9 @@ package notify
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -30,8 +32,12 @@ type entry struct {
 	Tries   int       `json:"tries,omitempty"`
 	Next    time.Time `json:"next"` // not before
 
-	// Of pings, which are not kept over a restart.
-	Ping, Run, Log string `json:"-"`
+	// Of pings.
+	Ping string `json:"ping,omitempty"`
+	Run  string `json:"run,omitempty"`
+	Log  string `json:"log,omitempty"`
+
+	kept bool // it is written down, or it was tried to
 }
 
 // target is whom it goes to: what is for one goes in its order.
@@ -48,9 +54,10 @@ func send(ctx context.Context, e entry) error {
 		return sendWebhook(ctx, e)
 	case byMail:
 		return sendMail(ctx, e)
-	default:
+	case byCommand:
 		return sendCommand(ctx, e)
 	}
+	return fmt.Errorf("%q is no way to tell anybody", e.Way)
 }
 
 const (
@@ -61,8 +68,11 @@ const (
 	// keptFor is for how long what cannot be told is kept. Then nobody waits for it, and what is still wrong has been told anew.
 	keptFor = 7 * 24 * time.Hour
 
-	// maxTries is how often something is tried with what refuses it for good.
-	maxTries = 5
+	// refusedFor is for how long something is tried with what refuses it for good, as it says: it may be a portal in between that does.
+	refusedFor = 24 * time.Hour
+
+	// patience is after how many attempts what comes behind need not wait any longer.
+	patience = 5
 
 	// maxOutbox is how much is kept.
 	maxOutbox = 1000
@@ -106,7 +116,7 @@ func (o *outbox) ping(now time.Time, job config.Job, what, run, log string) {
 	o.drop(func(old *entry) bool {
 		return old.Way == byPing && old.To == to && old.Message.Job == job.Name && old.Run != run
 	})
-	o.add(entry{Way: byPing, To: to, Made: now, Next: now, Message: Message{Job: job.Name}, Ping: what, Run: run, Log: log})
+	o.add(entry{Way: byPing, To: to, Made: now, Next: now, Message: Message{Job: job.Name}, Ping: what, Run: run, Log: log, kept: what == pingStart})
 }
 
 // drop removes what nobody has begun to send.
@@ -120,8 +130,20 @@ func (o *outbox) drop(useless func(*entry) bool) {
 	})
 }
 
+// forJob puts the name of a job into a url. Where that has more than letters, digits, - and _, which is all that a slug of healthchecks.io has, the end of it is a part of a hash.
 func forJob(url, job string) string {
-	return strings.ReplaceAll(url, config.JobMark, cmp.Or(job, "btrkeep"))
+	job = cmp.Or(job, "btrkeep")
+	plain := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
+			return r
+		}
+		return '-'
+	}, job)
+	if plain != job {
+		sum := sha256.Sum256([]byte(job))
+		plain = fmt.Sprintf("%s-%x", plain, sum[:3])
+	}
+	return strings.ReplaceAll(url, config.JobMark, plain)
 }
 
 // pump starts to send what is due: to each target one thing at a time, in its order.
@@ -129,16 +151,16 @@ func (n *Notifier) pump() {
 	seen := map[string]bool{}
 	for _, e := range slices.Clone(n.outbox.Entries) {
 		target := e.target()
-		if seen[target] || n.outbox.busy[target] {
+		if !e.kept || seen[target] || n.outbox.busy[target] {
 			continue
 		}
-		seen[target] = true
+		seen[target] = e.Tries < patience
 		if e.Next.Sub(n.now) > 0 && e.Next.Sub(n.now) <= lastRetry { // further off, the clock was set back
 			continue
 		}
 		n.outbox.busy[target] = true
 		attempt := *e
-		n.sending.Go(func() {
+		n.background(func() {
 			err := n.send(n.ctx, attempt)
 			if n.sent(e, err) {
 				n.save()
@@ -170,7 +192,8 @@ func (n *Notifier) failed(e *entry, err error) (giveUp bool) {
 	e.Tries++
 	wait := min(firstRetry<<min(e.Tries-1, 10), lastRetry)
 	e.Next = n.now.Add(wait)
-	if refused, ok := asStatus(err); ok && refused.permanent() && e.Tries >= maxTries || n.now.Sub(e.Made) > keptFor {
+	age := n.now.Sub(e.Made)
+	if refused, ok := asStatus(err); ok && refused.permanent() && age > refusedFor || age > keptFor {
 		n.log.Error("gave up telling "+e.about()+": "+err.Error(), jobs.KeyEvent, jobs.EventWarning)
 		return true
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
@@ -28,6 +29,8 @@ const maxBody = 10_000
 type ran struct {
 	id     string
 	status int // exit status that `btrkeep run` would have
+
+	refused bool // it could not begin: the job was busy, or its source on a machine that is off
 }
 
 // outcome is what the check is told. A run in which a disk was absent is a success, unless that has been away for too long: then it fails though nothing did. A failed run has
@@ -38,6 +41,8 @@ func (r ran) outcome(problems []jobs.Problem) string {
 		return strconv.Itoa(r.status)
 	case len(problems) > 0:
 		return pingFail
+	case r.refused: // nothing was backed up, and if that goes on the check has to notice
+		return pingLog
 	default:
 		return pingSuccess
 	}
@@ -72,7 +77,7 @@ func pingURL(check, what, id string) (string, error) {
 func sendPing(ctx context.Context, e entry) error {
 	to, err := pingURL(e.To, e.Ping, e.Run)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s is no url", config.Redacted(e.To))
 	}
 	body := e.Log
 	if over := len(body) - maxBody; over > 0 {

@@ -11,6 +11,7 @@ import (
 	"mime/quotedprintable"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -68,10 +69,21 @@ func sendCommand(ctx context.Context, e entry) error {
 		return err
 	}
 	m := e.Message
-	return feed(ctx, e.Argv, []string{
-		"BTRKEEP_EVENT=" + m.Event, "BTRKEEP_JOB=" + m.Job, "BTRKEEP_HOST=" + m.Host, "BTRKEEP_TITLE=" + oneLine(m.Title()), "BTRKEEP_TEXT=" + m.Text(),
+	text := strings.ReplaceAll(m.Text(), "\x00", "")
+	if len(text) > maxVariable {
+		text = strings.ToValidUTF8(text[:maxVariable], "") + "…"
+	}
+	err = feed(ctx, e.Argv, []string{
+		"BTRKEEP_EVENT=" + m.Event, "BTRKEEP_JOB=" + m.Job, "BTRKEEP_HOST=" + m.Host, "BTRKEEP_TITLE=" + oneLine(m.Title()), "BTRKEEP_TEXT=" + text,
 	}, body)
+	if failed, ok := errors.AsType[*child.Error](err); ok { // its arguments may be secret
+		failed.Program = filepath.Base(e.Argv[0])
+	}
+	return err
 }
+
+// maxVariable is how much of the text a variable gets: the kernel takes none of 128 KiB, execve(2).
+const maxVariable = 32 << 10
 
 // feed runs a program with something on its standard input. That it reads none of it is no error.
 func feed(ctx context.Context, argv, env []string, input []byte) error {

@@ -187,12 +187,21 @@ func TestCommand(t *testing.T) {
 	if b, _ := os.ReadFile(dir + "/json"); json.Unmarshal(b, &m) != nil || !cmp.Equal(m, message()) {
 		t.Errorf("%s", b)
 	}
-	// One that reads nothing is not stuck, however much there is to read.
+	// One that reads nothing is not stuck, however much there is to read, and whatever is in it.
 	_, lazy := program(t, "lazy", "exit 0")
 	long := message()
-	long.Log = strings.Repeat("x", 1<<20)
-	if err := send(t.Context(), entry{Way: byCommand, Argv: []string{lazy}, Message: long}); err != nil && !strings.Contains(err.Error(), "too long") {
+	long.Log = strings.Repeat("x", 1<<20) + "\x00"
+	if err := send(t.Context(), entry{Way: byCommand, Argv: []string{lazy}, Message: long}); err != nil {
 		t.Error(err)
+	}
+	_, bad := program(t, "bad", "exit 3")
+	if err := send(t.Context(), entry{Way: byCommand, Argv: []string{bad, "secret"}, Message: message()}); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Error(err)
+	}
+	for job, want := range map[string]string{"home": "home", "a_b-C9": "a_b-C9", "m:web": "m-web-", "a.b": "a-b-"} {
+		if got := forJob("https://host/{job}", job); !strings.HasPrefix(got, "https://host/"+want) || strings.ContainsAny(got[8:], ":.%") {
+			t.Error(got)
+		}
 	}
 }
 

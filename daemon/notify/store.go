@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/btrkeep/btrkeep/internal/atomicfile"
 )
@@ -38,14 +37,27 @@ func (n *Notifier) recall(dir string) {
 	if k.Told != nil {
 		n.ledger.Told = k.Told
 	}
-	n.outbox.Entries = slices.DeleteFunc(k.Entries, func(e *entry) bool { return e == nil || e.Way == byCommand && len(e.Argv) == 0 })
+	for _, e := range k.Entries {
+		// Another version may know more ways.
+		if e != nil && (e.Way == byPing || e.Way == byWebhook || e.Way == byMail || e.Way == byCommand && len(e.Argv) > 0) {
+			e.kept = true
+			n.outbox.Entries = append(n.outbox.Entries, e)
+		}
+	}
 }
 
 // save writes it. The file holds urls that may be secret, and is for its owner alone.
 func (n *Notifier) save() {
 	n.saving.Lock()
 	defer n.saving.Unlock()
-	dir, b, err := n.text()
+	dir, b, entries, err := n.text()
+	defer func() { // also if it cannot be: then they are told again after a restart
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		for _, e := range entries {
+			e.kept = true
+		}
+	}()
 	if err == nil && string(b) == n.saved {
 		return
 	}
@@ -59,16 +71,19 @@ func (n *Notifier) save() {
 	n.saved = string(b)
 }
 
-// text is what there is to keep, and the directory for it.
-func (n *Notifier) text() (dir string, b []byte, err error) {
+// text is what there is to keep, the directory for it, and what of it has not been written yet. Of pings only the end of a run is kept: the machine may be turned off right after it.
+func (n *Notifier) text() (dir string, b []byte, fresh []*entry, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	k := kept{ledger: n.ledger}
 	for _, e := range n.outbox.Entries {
-		if e.Way != byPing {
+		if e.Way != byPing || e.Ping != pingStart {
 			k.Entries = append(k.Entries, e)
+		}
+		if !e.kept {
+			fresh = append(fresh, e)
 		}
 	}
 	b, err = json.MarshalIndent(k, "", "  ")
-	return n.cfg.StateDir, b, err
+	return n.cfg.StateDir, b, fresh, err
 }
