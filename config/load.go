@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -183,15 +184,27 @@ func (l *loader) finish(jobs []*draft) (*Config, error) {
 	return c, nil
 }
 
-// hide makes secrets unreadable in the lines that mistakes are in; columns stay.
+// secretPart is what of the url of a web service may be one: all behind its host.
+var secretPart = regexp.MustCompile(`(https?://[^/\s"']*/)([^\s"']+)`)
+
+// hide makes secrets unreadable in mistakes, wherever a url was put; columns stay.
 func (l *loader) hide(list Errors) {
-	for _, secret := range l.secrets {
-		if secret == "" {
-			continue
+	stars := func(s string) string { return strings.Repeat("*", utf8.RuneCountInString(s)) }
+	clean := func(text string) string {
+		for _, secret := range l.secrets {
+			if secret != "" {
+				text = strings.ReplaceAll(text, secret, stars(secret))
+			}
 		}
-		for _, e := range list {
-			e.Text = strings.ReplaceAll(e.Text, secret, strings.Repeat("*", utf8.RuneCountInString(secret)))
-		}
+		return secretPart.ReplaceAllStringFunc(text, func(url string) string {
+			part := secretPart.FindStringSubmatch(url)
+			return part[1] + stars(part[2])
+		})
+	}
+	for i, e := range list {
+		masked := *e
+		masked.Text, masked.Msg = clean(e.Text), clean(e.Msg)
+		list[i] = &masked
 	}
 }
 

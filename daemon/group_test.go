@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,6 +57,67 @@ func TestGroup(t *testing.T) {
 		if diff := cmp.Diff([]string{"machines:web", "machines:db machines:mail machines:web"}, b.fake.groups); diff != "" {
 			t.Error(diff)
 		}
+		b.stop()
+	})
+}
+
+// One member that takes longer than the schedule keeps the others of its group, and nobody else: the next snapshots are made together again, also after one of them was run by itself.
+func TestGroupStaysTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		machines, srv := job(t, "machines", "@every 2h"), job(t, "srv", "@hourly")
+		machines.Source, machines.SnapshotDir, machines.Sources = "", "", []string{"/m/web", "/m/db"}
+		b := newLab(t, "2026-11-23T11:30:00Z", machines, srv)
+		b.fake.takes["machines:db"] = 5 * time.Hour
+		b.start()
+		b.passTo("2026-11-23T18:00:00Z")
+		if n := len(b.fake.taken()); n != 2+7 {
+			t.Errorf("%d runs", n)
+		}
+		b.fake.takes["machines:db"] = time.Minute
+		b.passTo("2026-11-23T18:40:00Z")
+		if err := b.loop.call(t.Context(), func() { _, _ = b.loop.request([]string{"machines:web"}) }); err != nil {
+			t.Fatal(err)
+		}
+		b.passTo("2026-11-24T00:00:00Z")
+		b.stop()
+		for i, together := range b.fake.groups {
+			if want := "machines:db machines:web"; together != want && together != "machines:web" || i != 2 && together != want {
+				t.Errorf("%q", b.fake.groups)
+			}
+		}
+		if len(b.fake.groups) < 4 {
+			t.Errorf("%q", b.fake.groups)
+		}
+	})
+}
+
+// A file system that hangs where a pattern looks hangs neither the start, nor the watchdog, nor the other jobs; and what was known stays.
+func TestGroupHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		machines, srv := job(t, "machines", "@hourly"), job(t, "srv", "@hourly")
+		machines.Source, machines.SnapshotDir, machines.Sources = "", "", []string{"/m/*"}
+		b := newLab(t, "2026-11-23T11:30:00Z", machines, srv)
+		hang := make(chan struct{})
+		b.members = func(cfg *config.Config) *config.Config {
+			<-hang
+			all := *cfg
+			all.Jobs = []config.Job{machines.Member("/m/web"), srv}
+			return &all
+		}
+		b.start()
+		b.passTo("2026-11-23T12:30:00Z")
+		b.want("12:00:00 srv schedule")
+		if n := strings.Count(b.log.String(), "does a file system hang?"); n != 1 {
+			t.Errorf("logged %d times", n)
+		}
+		close(hang)
+		b.passTo("2026-11-23T13:30:00Z")
+		b.want("13:00:00 machines:web schedule", "13:00:00 srv schedule")
+		hang = make(chan struct{})
+		b.hup <- syscall.SIGHUP
+		b.passTo("2026-11-23T14:30:00Z")
+		b.want("14:00:00 machines:web schedule", "14:00:00 srv schedule")
+		close(hang)
 		b.stop()
 	})
 }

@@ -28,6 +28,8 @@ type lab struct {
 	cancel func()
 	hup    chan os.Signal
 
+	members func(*config.Config) *config.Config // nil: as it is
+
 	mu     sync.Mutex
 	offset time.Duration // of the wall clock from the bubble's time
 	wakes  int           // readings of the clock: the loop makes one each time round
@@ -57,6 +59,7 @@ func (b *lab) start() {
 	b.Helper()
 	ctx, cancel := context.WithCancel(b.Context())
 	b.loop = b.d.newLoop(b.hup)
+	b.loop.groups.members = b.members
 	go b.loop.run(ctx, b.cfg)
 	b.cancel = cancel
 	synctest.Wait()

@@ -26,7 +26,7 @@ const (
 type loop struct {
 	d       *Daemon
 	loaded  *config.Config // as it was read, with its groups
-	grouped time.Time      // when it was looked last what they stand for, on the monotonic clock
+	groups  groups
 	cfg     *config.Config // the same, with the members of the groups
 	runner  Runner
 	tasks   []*task       // of cfg.Jobs, sorted by name

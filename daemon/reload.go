@@ -80,21 +80,23 @@ func mistakes(err error) []string {
 
 // use puts a configuration in force. What is under way keeps its own; a task that waits for its turn begins under the new one.
 func (l *loop) use(cfg *config.Config) {
-	l.loaded, l.grouped = cfg, time.Now()
-	all := jobs.Members(cfg)
-	for _, w := range all.Warnings {
+	for _, w := range cfg.Warnings {
+		l.d.Log.Warn(w)
+	}
+	l.loaded = cfg
+	all := l.groups.now(cfg, l.d.Log)
+	for _, w := range all.Warnings[len(cfg.Warnings):] { // of the groups
 		l.d.Log.Warn(w)
 	}
 	l.take(all)
 }
 
-// regroup looks which jobs the groups stand for now: subvolumes come and go. It is done every half a minute, and now if somebody asks for runs.
-func (l *loop) regroup(now bool) {
-	if !now && time.Since(l.grouped) < recheck || !slices.ContainsFunc(l.loaded.Jobs, config.Job.IsGroup) {
+// regroup looks which jobs the groups stand for now: subvolumes come and go. It is done every half a minute, and at once if somebody asks for runs.
+func (l *loop) regroup(atOnce bool) {
+	all := l.groups.latest(l.loaded, atOnce, l.d.Log)
+	if all == nil {
 		return
 	}
-	l.grouped = time.Now()
-	all := jobs.Members(l.loaded)
 	same := slices.EqualFunc(all.Jobs, l.cfg.Jobs, func(a, b config.Job) bool { return a.Name == b.Name && a.Source == b.Source })
 	if same && slices.Equal(all.Warnings, l.cfg.Warnings) {
 		return
@@ -109,12 +111,12 @@ func (l *loop) regroup(now bool) {
 	}
 	for _, job := range all.Jobs {
 		if !has(l.cfg.Jobs, job) {
-			l.d.Log.Info("is backed up from now on: "+job.Source, jobs.KeyJob, job.Name)
+			l.d.Log.Info(fmt.Sprintf("is backed up from now on: %q", job.Source), jobs.KeyJob, job.Name)
 		}
 	}
 	for _, job := range l.cfg.Jobs {
 		if !has(all.Jobs, job) {
-			l.d.Log.Info("is not there any more: "+job.Source+"; its backups stay", jobs.KeyJob, job.Name)
+			l.d.Log.Warn(fmt.Sprintf("is not there any more: %q; its backups stay, and it is no longer backed up", job.Source), jobs.KeyJob, job.Name)
 		}
 	}
 	l.take(all)

@@ -100,6 +100,14 @@ func sourceError(path string, err error) error {
 	return fmt.Errorf("source %s: %w", path, err)
 }
 
+// shellQuote writes a path so that a shell takes it for one word: hints are pasted, and whoever may make subvolumes chooses names.
+func shellQuote(path string) string {
+	if strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@") == "" {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
 // locateDir finds the snapshot directory. The default one inside the source may be missing before the first run; one that was named must be there,
 // since a missing one is more often a file system that is not mounted than a wish for a new directory.
 func (h *Here) locateDir(fsys btrfs.UUID) (at btrfs.Dir, err error) {
@@ -109,7 +117,7 @@ func (h *Here) locateDir(fsys btrfs.UUID) (at btrfs.Dir, err error) {
 	case errors.Is(err, fs.ErrNotExist) && h.defaultDir():
 		return at, nil
 	case errors.Is(err, fs.ErrNotExist):
-		return at, hintf("make it with: mkdir -m 0700 "+dir, "snapshot directory %s does not exist", dir)
+		return at, hintf("make it with: mkdir -m 0700 "+shellQuote(dir), "snapshot directory %s does not exist", dir)
 	case err != nil:
 		return at, fmt.Errorf("snapshot directory: %w", err)
 	case !st.IsDir():
@@ -117,7 +125,7 @@ func (h *Here) locateDir(fsys btrfs.UUID) (at btrfs.Dir, err error) {
 	}
 	if sys := st.Sys().(*syscall.Stat_t); h.defaultDir() && (int(sys.Uid) != os.Geteuid() || st.Mode().Perm()&0o022 != 0) {
 		// Whoever owns the source may put a directory of their own there, and names of their choice into it.
-		return at, hintf("look at what is in it, then: chown root "+dir+" && chmod 0700 "+dir, "snapshot directory %s can be written by others than root", dir)
+		return at, hintf("look at what is in it, then: chown root "+shellQuote(dir)+" && chmod 0700 "+shellQuote(dir), "snapshot directory %s can be written by others than root", dir)
 	}
 	if id, err := btrfs.FileSystemID(dir); err != nil || id != fsys {
 		return at, hintf("a snapshot can only be made on the file system of its source", "snapshot directory %s is not on the file system of %s", dir, h.job.Source)
