@@ -46,6 +46,8 @@ type task struct {
 	trigger string   // of the run it waits for
 	clients []*watch // who wants to know how that run ends
 
+	paused bool // it is due, and its job is paused
+
 	owed []string  // destinations that the last verify left out, as they were not there
 	hold time.Time // on the monotonic clock: no further attempt before
 	away string    // what was logged of destinations that are not there

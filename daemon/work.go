@@ -17,6 +17,7 @@ type work struct {
 	since    time.Time // by the wall clock, for others to read
 	reported time.Time // when its progress was last logged
 	clients  []*watch
+	cancel   context.CancelCauseFunc
 	end      func() // what the loop has to do when it has ended; valid then
 }
 
@@ -45,7 +46,7 @@ func (l *loop) makeRun(t *task, w *work, clock jobs.Clock) (execute func() (end 
 	o := jobs.Options{Clock: clock, Trigger: t.trigger}
 	t.last, t.seen = w.since, w.since
 	t.settle(w.since, l.seed)
-	ctx, runner, cfg := l.runs, l.runner, l.cfg
+	ctx, runner, cfg := l.cancellable(w), l.runner, l.cfg
 	return func() func() {
 		record := l.execute(ctx, runner, cfg, w.job, o)
 		return func() {
@@ -58,6 +59,13 @@ func (l *loop) makeRun(t *task, w *work, clock jobs.Clock) (execute func() (end 
 			}
 		}
 	}
+}
+
+// cancellable is the context of a task under way: it ends with the daemon, and with w.cancel.
+func (l *loop) cancellable(w *work) context.Context {
+	ctx, cancel := context.WithCancelCause(l.runs)
+	w.cancel = cancel
+	return ctx
 }
 
 // execute is runner.Run, a panic made a failed run: one job's bad luck must not end the backups of all others, and must not go unseen.
@@ -92,5 +100,6 @@ const panicHint = "this is a mistake in btrkeep: please report it with the lines
 func (l *loop) finish(w *work) {
 	delete(l.running, w.key)
 	l.d.progress.forget(w.key)
+	w.cancel(nil) // it has ended
 	w.end()
 }

@@ -47,7 +47,8 @@ type run struct {
 	rec Record
 	// Nothing is pruned in this run: by a wrong clock everything is too old, and without the state it is not known what absent disks need.
 	holdPrune bool
-	doubtful  bool // the clock
+	doubtful  bool              // the clock
+	paused    map[string]Paused // destinations, by name
 }
 
 func (r *Runner) execute(ctx context.Context, job config.Job, o Options, pruning bool, steps func(*run, context.Context) error) Record {
@@ -75,6 +76,11 @@ func (r *run) locked(ctx context.Context, steps func(*run, context.Context) erro
 		// One that cannot be parsed is written anew; one that cannot be read may be whole, and stays.
 		r.holdPrune, r.noting = true, errors.Is(err, errStateSyntax)
 		r.warn("%v: nothing is pruned this time, as it is not known what absent destinations need", err)
+	}
+	if pauses, err := LoadPauses(r.Config.StateDir, r.job, r.opts.Clock.Wall); err != nil {
+		r.warn("%v: nothing counts as paused", err)
+	} else {
+		r.paused = pauses.Destinations
 	}
 	if why := r.state.doubt(r.opts.Clock); why != "" {
 		r.holdPrune, r.doubtful = true, true
@@ -230,7 +236,8 @@ func (r *run) finish(ctx context.Context, err error) {
 	rec := &r.rec
 	rec.Ended = rec.Started.Add(time.Since(r.start))
 	var held *HeldError
-	if errors.As(err, &held) || errors.Is(err, ErrAbsent) { // a source may be on a machine that is off
+	rec.Locked = errors.As(err, &held)
+	if rec.Locked || errors.Is(err, ErrAbsent) { // a source may be on a machine that is off
 		rec.NotNow = true
 	}
 	if err != nil {
@@ -240,6 +247,9 @@ func (r *run) finish(ctx context.Context, err error) {
 		rec.Error = fmt.Sprintf("stopped: %v", context.Cause(ctx))
 	}
 	rec.settle()
+	if cancelled(ctx) {
+		rec.giveUp(ctx, err)
+	}
 	if r.pruning {
 		// Whoever watches on_success for backups must not hear of it.
 	} else if rec.Result == ResultFailed || rec.failed() {
@@ -272,9 +282,12 @@ func (r *run) finish(ctx context.Context, err error) {
 
 // settle notes what became of a run.
 func (s *State) settle(ctx context.Context, rec *Record) {
-	s.LastResult, s.LastError = rec.Result, rec.firstError()
-	// A run that was stopped is still due, like one that was killed: the daemon makes it up after its next start.
-	if ctx.Err() == nil || errors.Is(context.Cause(ctx), errTimeout) {
+	failing := s.LastError != "" && (s.LastResult == ResultFailed || s.LastResult == ResultPartial)
+	if rec.Result != ResultCancelled || !failing { // which tells nothing of what was wrong
+		s.LastResult, s.LastError = rec.Result, rec.firstError()
+	}
+	// A run that was stopped is still due, like one that was killed: the daemon makes it up after its next start. One that was cancelled is not.
+	if ctx.Err() == nil || errors.Is(context.Cause(ctx), errTimeout) || cancelled(ctx) {
 		s.LastRun = rec.Started
 	}
 	if rec.Result == ResultOK {
@@ -297,6 +310,7 @@ func (rec *Record) settle() {
 			ok++
 		case ResultFailed:
 			failed++
+		case ResultPaused: // as was asked for
 		default:
 			away++
 		}
@@ -343,6 +357,8 @@ func (r *run) logEnd() {
 	switch {
 	case rec.Result == ResultOK || (rec.NotNow && !rec.failed() && rec.Error == ""):
 		r.log.Info(text, attrs...)
+	case rec.Result == ResultCancelled:
+		r.log.Warn(rec.Error+" after "+rec.Ended.Sub(rec.Started).Round(time.Millisecond).String(), attrs...)
 	case rec.NotNow && !rec.failed():
 		r.log.Warn("not now: "+rec.Error, attrs...)
 	default:

@@ -105,8 +105,9 @@ func (a *app) check(ctx context.Context, cfg *config.Config, list []config.Job) 
 		report.Findings = append(report.Findings, jobs.Finding{Level: jobs.LevelError, Text: "the btrfs program is not installed", Hint: "install btrfs-progs"})
 	}
 	now := time.Now().In(cfg.Timezone)
-	for _, j := range list {
-		report.Findings = append(report.Findings, a.viewer(cfg).Check(ctx, j)...)
+	found := jobs.Each(ctx, list, a.looker(cfg).Check)
+	for i, j := range list {
+		report.Findings = append(report.Findings, found[i]...)
 		report.Next[j.Name] = jobs.NextRuns(j, now, 3)
 	}
 	failed := false

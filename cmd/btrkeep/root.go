@@ -93,7 +93,7 @@ destination is absent, or the job is running already; nothing was harmed).`,
 	root.AddCommand(
 		a.daemonCommand(), a.runCommand(), a.backupCommand(), a.planCommand(), a.statusCommand(), a.listCommand(),
 		a.historyCommand(), a.checkCommand(), a.pruneCommand(), a.dumpCommand(), a.diffCommand(),
-		a.pinCommand(), a.unpinCommand(),
+		a.pinCommand(), a.unpinCommand(), a.pauseCommand(), a.resumeCommand(), a.cancelCommand(),
 		a.findCommand(), a.logCommand(), a.restoreCommand(), a.verifyCommand(),
 		a.serveCommand(), completionCommand(), a.versionCommand(),
 	)
@@ -169,15 +169,20 @@ func indexJob(cfg *config.Config, name string) int {
 
 // runner makes what executes jobs of cfg.
 func (a *app) runner(cfg *config.Config, log *slog.Logger, slots *jobs.Slots, progress func(jobs.Progress)) *jobs.Runner {
+	places := a.places(cfg)
+	return &jobs.Runner{Config: cfg, Log: log, Slots: slots, Progress: progress, Open: places.open, At: places.at, Origin: places.remote.Origin}
+}
+
+// places opens the destinations of cfg.
+func (a *app) places(cfg *config.Config) places {
 	var receiver local.Receiver = local.Progs{}
 	if cfg.Receiver == config.ReceiverNative {
 		receiver = local.Native{Checkpoint: cfg.Checkpoint}
 	}
-	places := places{
+	return places{
 		local:  local.Opener{Zone: cfg.Timezone, Receiver: receiver},
 		remote: a.remote(cfg),
 	}
-	return &jobs.Runner{Config: cfg, Log: log, Slots: slots, Progress: progress, Open: places.open, At: places.at, Origin: places.remote.Origin}
 }
 
 // remote opens what is on other machines. BTRKEEP_SSH is the ssh program and its first arguments.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,11 +19,15 @@ import (
 )
 
 func (a *app) runCommand() *cobra.Command {
-	var dry bool
+	var dry, wait bool
 	c := &cobra.Command{
 		Use: "run [JOB…]", Short: "run jobs now and wait for them",
 		Long: `Run jobs now (all of them without a name) and wait for them: through the daemon
-if one runs with this configuration, else here.
+if one runs with this configuration, else here. Without a name, jobs that are
+paused are left out.
+
+A job that is running already is not run again (exit status 75); with --wait it is
+waited for, and then run.
 
 Exit status: 0 done; 1 a run failed; 2 usage or configuration; 75 not now.`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -33,18 +38,95 @@ Exit status: 0 done; 1 a run failed; 2 usage or configuration; 75 not now.`,
 			if dry {
 				return a.plan(c.Context(), cfg, list)
 			}
-			if records, err := a.runByDaemon(c.Context(), cfg, list); !errors.Is(err, daemon.ErrNotRunning) {
-				if err != nil {
-					return &exitError{exitFailed, err}
-				}
-				return a.report(records)
+			var paused []jobs.Record
+			if len(args) == 0 {
+				list, paused = withoutPaused(cfg, list)
 			}
-			return a.report(a.runHere(c.Context(), cfg, list, (*jobs.Runner).Run))
+			run := a.runThem
+			if wait {
+				run = a.runInTurn
+			}
+			records, err := run(c.Context(), cfg, list)
+			if err != nil {
+				return &exitError{exitFailed, err}
+			}
+			return a.report(append(records, paused...))
 		},
 	}
 	c.Flags().BoolVarP(&dry, "dry-run", "n", false, "show what would be done and change nothing")
+	c.Flags().BoolVar(&wait, "wait", false, "wait for a job that is running already, then run it")
 	a.jsonFlag(c)
 	return c
+}
+
+// runThem runs jobs through the daemon, or here if there is none.
+func (a *app) runThem(ctx context.Context, cfg *config.Config, list []config.Job) ([]jobs.Record, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	records, err := a.runByDaemon(ctx, cfg, list)
+	if errors.Is(err, daemon.ErrNotRunning) {
+		return a.runHere(ctx, cfg, list, (*jobs.Runner).Run), nil
+	}
+	return records, err
+}
+
+// runInTurn is runThem, each job when it is not running any more: the daemon's runs and those of other processes are seen by their locks.
+func (a *app) runInTurn(ctx context.Context, cfg *config.Config, list []config.Job) ([]jobs.Record, error) {
+	var free, busy []config.Job
+	for _, job := range list {
+		if _, held := jobs.Running(cfg, job); held {
+			busy = append(busy, job)
+		} else {
+			free = append(free, job)
+		}
+	}
+	type outcome struct {
+		records []jobs.Record
+		err     error
+	}
+	parts := make(chan outcome)
+	go func() {
+		records, err := a.runThem(ctx, cfg, free)
+		parts <- outcome{records, err}
+	}()
+	for _, job := range busy {
+		go func() {
+			records, err := a.runWhenFree(ctx, cfg, job)
+			parts <- outcome{records, err}
+		}()
+	}
+	var all outcome
+	for range 1 + len(busy) {
+		part := <-parts
+		all = outcome{append(all.records, part.records...), errors.Join(all.err, part.err)}
+	}
+	slices.SortStableFunc(all.records, func(a, b jobs.Record) int { return strings.Compare(a.Job, b.Job) })
+	return all.records, all.err
+}
+
+const (
+	lookAgain  = 200 * time.Millisecond // how often a lock is looked at
+	triedAgain = 5 * time.Second        // after a run that found another lock in its way, such as one on another machine
+)
+
+// runWhenFree waits until a job is not running, and runs it. When another one was quicker, it waits for that, too.
+func (a *app) runWhenFree(ctx context.Context, cfg *config.Config, job config.Job) ([]jobs.Record, error) {
+	fmt.Fprintf(a.stderr, "btrkeep: note: %s is running; waiting for its end\n", job.Name)
+	for {
+		for _, held := jobs.Running(cfg, job); held; _, held = jobs.Running(cfg, job) {
+			if err := jobs.Pause(ctx, lookAgain); err != nil {
+				return nil, err
+			}
+		}
+		records, err := a.runThem(ctx, cfg, []config.Job{job})
+		if err != nil || !slices.ContainsFunc(records, func(r jobs.Record) bool { return r.Locked }) {
+			return records, err
+		}
+		if err := jobs.Pause(ctx, triedAgain); err != nil {
+			return records, err
+		}
+	}
 }
 
 func (a *app) backupCommand() *cobra.Command {
@@ -186,7 +268,7 @@ func (a *app) printRecord(r jobs.Record) {
 			fmt.Fprintf(a.stdout, "%s: %s: %s %s, %s in %.1f s%s\n", r.Job, t.Destination, t.Snapshot, basisText(t.Parent), formatBytes(t.Bytes), t.Seconds, before)
 		case t.Result == jobs.ResultOK:
 			fmt.Fprintf(a.stdout, "%s: %s: up to date\n", r.Job, t.Destination)
-		case t.Result == jobs.ResultAbsent, t.Result == jobs.ResultBusy:
+		case t.Result == jobs.ResultAbsent, t.Result == jobs.ResultBusy, t.Result == jobs.ResultPaused, t.Result == jobs.ResultCancelled:
 			fmt.Fprintf(a.stdout, "%s: %s: %s\n", r.Job, t.Destination, t.Error)
 			a.printHint(t.Hint)
 		}
