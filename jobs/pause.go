@@ -44,7 +44,7 @@ type Pauses struct {
 
 // pausesPath is beside the state, and like that outlives the job's name.
 func pausesPath(dir string, job config.Job) string {
-	return strings.TrimSuffix(statePath(dir, job.SnapshotPlace()), ".json") + ".paused.json"
+	return strings.TrimSuffix(statePath(dir, job.SnapshotPlace()), ".json") + ".paused"
 }
 
 // LoadPauses gives the pauses of a job that are in force. With an error there are none: a file that cannot be read must not keep backups from being made.

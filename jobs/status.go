@@ -171,7 +171,9 @@ func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.De
 	case StatePresent:
 		s.Backlog = len(missing(src.job, src.snapshots, there, d.Keep, now, r.Config.Timezone))
 	}
-	s.BacklogBytes = int64(s.Backlog) * last.LastBytes
+	if last.LastResult != ResultFailed && last.LastResult != ResultCancelled { // it may not have been all of it
+		s.BacklogBytes = int64(s.Backlog) * last.LastBytes
+	}
 	if seen.State == StatePresent {
 		last.Free = seen.Free
 	}

@@ -2,6 +2,8 @@ package jobs
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"github.com/btrkeep/btrkeep/btrfs"
@@ -39,14 +41,23 @@ const viewing = 8
 func Each[T any](ctx context.Context, list []config.Job, look func(context.Context, config.Job) T) []T {
 	found := make([]T, len(list))
 	slots := make(chan struct{}, viewing)
+	panics := make(chan string, len(list))
 	var wg sync.WaitGroup
 	for i, job := range list {
 		slots <- struct{}{}
 		wg.Go(func() {
+			defer func() {
+				if v := recover(); v != nil { // the caller's, who may have a terminal to restore
+					panics <- fmt.Sprintf("%v\n%s", v, debug.Stack())
+				}
+				<-slots
+			}()
 			found[i] = look(ctx, job)
-			<-slots
 		})
 	}
 	wg.Wait()
+	if len(panics) > 0 {
+		panic(<-panics)
+	}
 	return found
 }

@@ -103,10 +103,10 @@ func stateCell(s jobs.Status, d jobs.DestinationStatus, clock wallClock) cell {
 		return cell{text: "source absent", short: "absent", as: styleWarn}
 	case s.Waiting:
 		return cell{text: "waiting", as: styleBusy}
+	case d.LastResult == jobs.ResultCancelled:
+		return cell{text: "cancelled", as: styleWarn}
 	case d.State == "never":
 		return cell{text: "never"}
-	case s.LastResult == jobs.ResultCancelled:
-		return cell{text: "cancelled", as: styleWarn}
 	}
 	return cell{text: d.State, as: styleGood}
 }

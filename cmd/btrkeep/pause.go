@@ -37,7 +37,7 @@ Exit status: 0 done; 1 it could not be noted; 2 usage or configuration.`,
 			if limit != "" {
 				var howLong config.Duration
 				if err := howLong.UnmarshalText([]byte(limit)); err != nil {
-					return &exitError{exitUsage, fmt.Errorf("--for: %w", err)}
+					return &exitError{exitUsage, &jobs.HintError{Err: fmt.Errorf("--for: %w", err), Hint: "write a number with its unit, such as 90m, 2h or 3d"}}
 				}
 				p.Until = p.Since.Add(time.Duration(howLong))
 			}

@@ -91,7 +91,7 @@ destination is absent, or the job is running already; nothing was harmed).`,
 	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", config.DefaultPath, "configuration `FILE`")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "say more on standard error")
 	root.AddCommand(
-		a.daemonCommand(), a.runCommand(), a.backupCommand(), a.planCommand(), a.statusCommand(), a.listCommand(),
+		a.daemonCommand(), a.runCommand(), a.backupCommand(), a.planCommand(), a.statusCommand(), a.watchCommand(), a.listCommand(),
 		a.historyCommand(), a.checkCommand(), a.pruneCommand(), a.dumpCommand(), a.diffCommand(),
 		a.pinCommand(), a.unpinCommand(), a.pauseCommand(), a.resumeCommand(), a.cancelCommand(),
 		a.findCommand(), a.logCommand(), a.restoreCommand(), a.verifyCommand(),

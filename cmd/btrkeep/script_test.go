@@ -133,7 +133,7 @@ var (
 		{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "TIME"},
 		{regexp.MustCompile(`(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d{4}-\d\d-\d\d \d\d:\d\d`), "WHEN"},
 		{regexp.MustCompile(`(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d\d \d\d:\d\d`), "WHEN"},
-		{regexp.MustCompile(`\b((Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d\d|\d\d:\d\d)\b`), "CLOCK"},
+		{regexp.MustCompile(`  ((Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d\d|\d\d:\d\d)  `), "  CLOCK  "}, // in a column of status
 		{regexp.MustCompile(`\d{4}-\d\d-\d\d`), "DAY"},
 		{regexp.MustCompile(`\d+(\.\d+)? ([KMG]i)?B( \(\d+ %\))?|\b\d+(\.\d+)?[KMGB]( \d+%)?`), "SIZE"},
 		{regexp.MustCompile(`\b\d+(\.\d+)? s\b|\b\d+(\.\d+)?m?s\b`), "SECONDS"},

@@ -98,6 +98,12 @@ func askDaemon(ctx context.Context, cfg *config.Config, all []jobs.Status, now t
 		status, err = client.Status(ctx)
 		d = daemonState{running: err == nil, refused: status.ReloadError}
 	}
+	merge(cfg, all, status, now)
+	return d
+}
+
+// merge adds to the status of jobs what the daemon says.
+func merge(cfg *config.Config, all []jobs.Status, status daemon.Status, now time.Time) {
 	for i := range all {
 		s := &all[i]
 		if next, ok := status.Next[s.Job]; ok {
@@ -113,7 +119,6 @@ func askDaemon(ctx context.Context, cfg *config.Config, all []jobs.Status, now t
 			s.Late = false
 		}
 	}
-	return d
 }
 
 // overlay adds to a job's status what the daemon is doing for it.
