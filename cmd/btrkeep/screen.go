@@ -45,15 +45,17 @@ const (
 	styleChosen
 )
 
-// sgr are the parameters of the escape sequence for each style, console_codes(4).
-var sgr = [...]string{styleGood: "32", styleBusy: "36", styleWarn: "33", styleBad: "1;31", styleDim: "2", styleChosen: "7"}
+// sgr are the parameters of the escape sequence for a style, console_codes(4).
+func (as style) sgr() string {
+	return [...]string{styleGood: "32", styleBusy: "36", styleWarn: "33", styleBad: "1;31", styleDim: "2", styleChosen: "7"}[as]
+}
 
 // paint gives text a style.
 func (s screen) paint(text string, as style) string {
 	if !s.colour || as == styleNone || text == "" {
 		return text
 	}
-	return "\x1b[" + sgr[as] + "m" + text + "\x1b[0m"
+	return "\x1b[" + as.sgr() + "m" + text + "\x1b[0m"
 }
 
 // width is how many columns text takes: two for a wide character, none for a combining one.

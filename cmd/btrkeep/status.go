@@ -55,9 +55,7 @@ func (a *app) status(ctx context.Context, cfg *config.Config, list []config.Job)
 			return err
 		}
 	} else {
-		for _, line := range board(all, now, cfg.Timezone).lines(a.screen()) {
-			fmt.Fprintln(a.stdout, line)
-		}
+		a.printLines(board(all, now, cfg.Timezone).lines(a.screen()))
 		for _, s := range all {
 			a.statusProblems(s)
 		}

@@ -44,10 +44,20 @@ func (a *app) looker(cfg *config.Config) *jobs.Runner {
 }
 
 func (a *app) listCommand() *cobra.Command {
-	return a.view("list [JOB]", "snapshots and backups: which are complete, common, pinned", "", cobra.MaximumNArgs(1), a.list)
+	tree := false
+	c := a.view("list [JOB]", "snapshots and backups: which are complete, common, pinned", `With --tree the same as a drawing: for each snapshot, on an axis of years, months,
+days and times, at which places it is, the oldest first.
+
+  `+treeLegend, cobra.MaximumNArgs(1),
+		func(ctx context.Context, cfg *config.Config, list []config.Job) error {
+			return a.list(ctx, cfg, list, tree)
+		})
+	c.Flags().BoolVar(&tree, "tree", false, "draw what is kept on a time axis")
+	c.MarkFlagsMutuallyExclusive("json", "tree")
+	return c
 }
 
-func (a *app) list(ctx context.Context, cfg *config.Config, list []config.Job) error {
+func (a *app) list(ctx context.Context, cfg *config.Config, list []config.Job, tree bool) error {
 	status := exitOK
 	r := a.looker(cfg)
 	listings := jobs.Each(ctx, list, r.List)
@@ -63,6 +73,11 @@ func (a *app) list(ctx context.Context, cfg *config.Config, list []config.Job) e
 		if err := a.printJSON(listings); err != nil {
 			return err
 		}
+	} else if tree {
+		for _, l := range listings {
+			a.printLines(treeLines(l, cfg.Timezone, a.screen()))
+		}
+		a.printLines([]string{"", treeLegend})
 	} else if err := a.table(func(w io.Writer) {
 		for _, l := range listings {
 			writeListing(w, l, cfg.Timezone)
@@ -71,6 +86,12 @@ func (a *app) list(ctx context.Context, cfg *config.Config, list []config.Job) e
 		return err
 	}
 	return a.problems(listings, status)
+}
+
+func (a *app) printLines(lines []string) {
+	for _, line := range lines {
+		fmt.Fprintln(a.stdout, line)
+	}
 }
 
 func (a *app) problems(listings []jobs.Listing, status int) error {
@@ -129,24 +150,30 @@ func flags(pinned string, own bool) []string {
 }
 
 func (a *app) historyCommand() *cobra.Command {
-	var limit int
+	limit, days := 0, false
 	c := &cobra.Command{
 		Use: "history [JOB]", Short: "past runs, newest first", Args: cobra.MaximumNArgs(1),
+		Long: `Past runs, newest first, also those of jobs that have left the configuration. With
+--days as a drawing: a line for each day, with a mark for each hour.
+
+  ` + daysLegend,
 		RunE: func(_ *cobra.Command, args []string) error {
 			cfg, err := a.load()
 			if err != nil {
 				return err
 			}
-			return a.history(cfg, args, limit)
+			return a.history(cfg, args, limit, days)
 		},
 	}
 	c.Flags().IntVarP(&limit, "number", "n", 0, "show only the newest `N` runs")
+	c.Flags().BoolVar(&days, "days", false, "draw a line for each day")
 	a.jsonFlag(c)
+	c.MarkFlagsMutuallyExclusive("json", "days")
 	return c
 }
 
 // history shows past runs, also those of jobs that have left the configuration.
-func (a *app) history(cfg *config.Config, names []string, limit int) error {
+func (a *app) history(cfg *config.Config, names []string, limit int, days bool) error {
 	name := strings.Join(names, "")
 	records, err := jobs.History(cfg.StateDir, name)
 	if err != nil {
@@ -162,6 +189,13 @@ func (a *app) history(cfg *config.Config, names []string, limit int) error {
 	}
 	if a.json {
 		return a.printJSON(records)
+	}
+	if days {
+		for _, of := range byJob(records) {
+			a.printLines(dayLines(of, cfg.Timezone, a.screen()))
+		}
+		a.printLines([]string{"", daysLegend})
+		return nil
 	}
 	return a.table(func(w io.Writer) {
 		fmt.Fprintln(w, "STARTED\tJOB\tRESULT\tTOOK\tSNAPSHOT\tDESTINATION\tPARENT\tSENT\tPRUNED")
