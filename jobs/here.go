@@ -32,14 +32,6 @@ var _ Origin = (*Here)(nil)
 // NewHere makes the Origin of a job; only its source, the directory and names of its snapshots, and what it wants of them are looked at. zone is where snapshots are named after local time.
 func NewHere(job config.Job, zone *time.Location) *Here { return &Here{job: job, zone: zone} }
 
-// files is what the file systems are looked at through.
-func (h *Here) files() *btrfs.View {
-	if h.view == nil {
-		return nil
-	}
-	return &h.view.View
-}
-
 // Look lists the file system, and refuses what could not be backed up right.
 func (h *Here) Look(context.Context) (Look, error) {
 	var l Look
@@ -51,13 +43,13 @@ func (h *Here) Look(context.Context) (Look, error) {
 		return l, hintf("make a clean copy and use that: btrfs subvolume snapshot SOURCE COPY clears the received UUID",
 			"source %s is writable but carries a received UUID: every snapshot of it would pass for something it is not", h.job.Source)
 	}
-	if l.FileSystem, err = h.files().Stat(h.job.Source); err != nil {
+	if l.FileSystem, err = h.view.files().Stat(h.job.Source); err != nil {
 		return l, fmt.Errorf("source %s: %w", h.job.Source, err)
 	}
 	if l.Dir, err = h.locateDir(l.FileSystem.ID); err != nil {
 		return l, err
 	}
-	if l.listing, err = h.files().List(h.job.Source); err != nil {
+	if l.listing, err = h.view.files().List(h.job.Source); err != nil {
 		return l, fmt.Errorf("list subvolumes of %s: %w", h.job.Source, err)
 	}
 	if l.All = l.listing.All; h.view != nil {

@@ -19,6 +19,14 @@ type View struct {
 	kin map[*btrfs.Listing]func() relation // by listing, of which there is one for each file system
 }
 
+// files is what the file systems are looked at through; nil for a nil View.
+func (v *View) files() *btrfs.View {
+	if v == nil {
+		return nil
+	}
+	return &v.View
+}
+
 // relations are those of the subvolumes in a listing; they must not be changed.
 func (v *View) relations(l *btrfs.Listing) relation {
 	v.mu.Lock()

@@ -73,6 +73,9 @@ func (g *grid) line(s screen, r gridRow, short []bool, widths []int) string {
 	left := s.width
 	blank := 0
 	for i, c := range r.cells {
+		if blank >= left {
+			break
+		}
 		text := cut(shorten(clean(c.in(short[i])), widths[i]), left-blank)
 		if text != "" {
 			line.WriteString(strings.Repeat(" ", blank) + s.paint(text, c.as))

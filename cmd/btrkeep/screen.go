@@ -80,7 +80,12 @@ func shorten(text string, columns int) string {
 }
 
 // cut takes from the end of text what does not fit.
-func cut(text string, columns int) string { return runewidth.Truncate(text, max(columns, 0), "…") }
+func cut(text string, columns int) string {
+	if columns < 1 {
+		return ""
+	}
+	return runewidth.Truncate(text, columns, "…")
+}
 
 // clean takes out what would move the cursor: texts name files, which anybody may have named.
 func clean(text string) string {

@@ -134,6 +134,8 @@ var (
 		{regexp.MustCompile(`(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d{4}-\d\d-\d\d \d\d:\d\d`), "WHEN"},
 		{regexp.MustCompile(`(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d\d \d\d:\d\d`), "WHEN"},
 		{regexp.MustCompile(`  ((Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d\d|\d\d:\d\d)  `), "  CLOCK  "}, // in a column of status
+		{regexp.MustCompile(`\d{4}-\d\d-\d\d (Mon|Tue|Wed|Thu|Fri|Sat|Sun)  [·●○✗-]{24}`), "HOURS"},
+		{regexp.MustCompile(`\d{4} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d\d (Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d\d:\d\d`), "TIME"},
 		{regexp.MustCompile(`\d{4}-\d\d-\d\d`), "DAY"},
 		{regexp.MustCompile(`\d+(\.\d+)? ([KMG]i)?B( \(\d+ %\))?|\b\d+(\.\d+)?[KMGB]( \d+%)?`), "SIZE"},
 		{regexp.MustCompile(`\b\d+(\.\d+)? s\b|\b\d+(\.\d+)?m?s\b`), "SECONDS"},

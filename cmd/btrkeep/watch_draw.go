@@ -76,13 +76,15 @@ func around(lines []string, at, room int) []string {
 func (w *watcher) transfers(s screen, most int, now time.Time) []string {
 	var lines []string
 	for i, p := range w.status.Running {
-		if len(lines)+2 > most {
-			return append(lines[:min(len(lines), most-1)], fmt.Sprintf("and %d more", len(w.status.Running)-i))
-		}
-		lines = append(lines, cut(clean(transferTitle(p)), s.width))
+		one := []string{cut(clean(transferTitle(p)), s.width)}
 		if p.Step == "transfer" {
-			lines = append(lines, cut("  "+transferText(p, w.rates[p.Job+"/"+p.Destination], now), s.width))
+			one = append(one, cut("  "+transferText(p, w.rates[p.Job+"/"+p.Destination], now), s.width))
 		}
+		left := len(w.status.Running) - i
+		if more := min(left-1, 1); len(lines)+len(one)+more > most { // a line to say that there are more
+			return append(lines, cut(fmt.Sprintf("and %d more", left), s.width))
+		}
+		lines = append(lines, one...)
 	}
 	return lines
 }
