@@ -20,7 +20,7 @@ func (l *loop) isPaused(job config.Job, now time.Time) bool {
 // sift takes out of the queue what the schedule has put there and what has been paused since. It is still due, and is made when it is resumed.
 func (l *loop) sift(now time.Time) {
 	l.queue = slices.DeleteFunc(l.queue, func(t *task) bool {
-		if t.trigger == byCommand || !l.isPaused(t.job, now) {
+		if t.trigger == byCommand || len(t.clients) > 0 || !l.isPaused(t.job, now) {
 			return false
 		}
 		t.waiting, t.trigger, t.paused = false, "", true

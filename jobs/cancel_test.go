@@ -144,6 +144,41 @@ func TestLate(t *testing.T) {
 	}
 }
 
+// What waits to be brought over is about as large as what came over lately, as long as it is sent as increments.
+func TestBacklogBytes(t *testing.T) {
+	w := newWorld(t, 1)
+	grow := func() { w.write("file", strings.Repeat(fmt.Sprint(w.now.Minute()), 1<<20)) }
+	status := func() jobs.DestinationStatus {
+		t.Helper()
+		return w.runner.Status(t.Context(), w.placed(), w.now).Destinations[0]
+	}
+	pause := func(p *jobs.Paused) {
+		t.Helper()
+		_, err := jobs.SetPause(w.cfg, w.placed(), "d1", p, w.now)
+		must(t, err)
+	}
+	w.write("large", strings.Repeat("x", 20<<20))
+	pause(&jobs.Paused{})
+	w.mustRun()
+	if d := status(); d.Backlog != 1 || d.BacklogBytes != 0 {
+		t.Errorf("before the first: %+v", d)
+	}
+	pause(nil)
+	w.mustRun()
+	for range 2 {
+		grow()
+		w.mustRun()
+	}
+	pause(&jobs.Paused{})
+	for range 3 {
+		grow()
+		w.mustRun()
+	}
+	if d := status(); d.Backlog != 3 || d.BacklogBytes < 3<<20 || d.BacklogBytes > 12<<20 {
+		t.Errorf("three increments of 1 or 2 MiB: %d, %d bytes", d.Backlog, d.BacklogBytes)
+	}
+}
+
 // A file of pauses that cannot be read pauses nothing, and is written anew.
 func TestPausesUnreadable(t *testing.T) {
 	w := newWorld(t, 1)

@@ -50,7 +50,7 @@ func pausesPath(dir string, job config.Job) string {
 // LoadPauses gives the pauses of a job that are in force. With an error there are none: a file that cannot be read must not keep backups from being made.
 func LoadPauses(stateDir string, job config.Job, now time.Time) (Pauses, error) {
 	b, err := os.ReadFile(pausesPath(stateDir, job))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || job.Adhoc { // whose destination only happens to have a name
 		return Pauses{}, nil
 	} else if err != nil {
 		return Pauses{}, fmt.Errorf("read pauses: %w", err)

@@ -53,7 +53,7 @@ type DestinationStatus struct {
 	Drill       *Drilled  `json:"drill,omitempty"`    // nil: never
 
 	MaxAgeSeconds int64     `json:"max_age_seconds,omitempty"`
-	BacklogBytes  int64     `json:"backlog_bytes,omitempty"`   // about what the backlog has, if its snapshots are like the last one that came over; 0: not known
+	BacklogBytes  int64     `json:"backlog_bytes,omitempty"`   // about what the backlog has, if its snapshots are like the last ones that came over; 0: not known
 	FullInSeconds int64     `json:"full_in_seconds,omitempty"` // until its disk is full, at the rate of the last weeks; 0: not known, or never
 	Paused        *Paused   `json:"paused,omitempty"`          // nil: it is not
 	Progress      *Progress `json:"progress,omitempty"`        // of the run under way, if it is at work there
@@ -171,8 +171,8 @@ func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.De
 	case StatePresent:
 		s.Backlog = len(missing(src.job, src.snapshots, there, d.Keep, now, r.Config.Timezone))
 	}
-	if last.LastResult != ResultFailed && last.LastResult != ResultCancelled { // it may not have been all of it
-		s.BacklogBytes = int64(s.Backlog) * last.LastBytes
+	if s.Newest != "" { // else the first is sent in full
+		s.BacklogBytes = int64(s.Backlog) * last.Increment
 	}
 	if seen.State == StatePresent {
 		last.Free = seen.Free

@@ -314,10 +314,23 @@ func (r *run) note(t *target, err error) {
 	for _, tr := range r.rec.Transfers {
 		if tr.Destination == t.cfg.Name && tr.Bytes > 0 {
 			s.LastBytes, s.LastSeconds = tr.Bytes, tr.Seconds
+			s.grow(tr)
 		}
 	}
 	r.remember(&s, t, now)
 	r.state.Destinations[t.cfg.URL] = s
+}
+
+// grow notes how much a snapshot takes, half of it by the last one: one that was sent in full tells nothing of the next.
+func (s *DestinationState) grow(tr Transfer) {
+	size := tr.ResumedBytes + tr.Bytes
+	switch {
+	case tr.Result != ResultOK || tr.Parent == "":
+	case s.Increment == 0:
+		s.Increment = size
+	default:
+		s.Increment = (s.Increment + size) / 2
+	}
 }
 
 // notePaused writes down that a destination was left out. What is known of it stays as it was.

@@ -156,6 +156,18 @@ func TestWatchFits(t *testing.T) {
 	}
 }
 
+// A panic beside the drawing becomes one of the drawing, whose defers restore the terminal.
+func TestWatchPanic(t *testing.T) {
+	w := &watcher{events: make(chan func())}
+	w.background(t.Context(), func() { panic("bad luck") })
+	defer func() {
+		if v := recover(); v == nil || !strings.Contains(v.(string), "bad luck") {
+			t.Errorf("%v", v)
+		}
+	}()
+	(<-w.events)()
+}
+
 func TestKeys(t *testing.T) {
 	got := keysOf([]byte("s\x1b[Ap\x1bOB\x1b[1;5A\x1b[200~\x03q"))
 	if diff := cmp.Diff([]string{"s", keyUp, "p", keyDown, keyUp, "", keyQuit, "q"}, got); diff != "" {

@@ -81,18 +81,30 @@ Exit status: 0 done; 2 usage or configuration; 75 nothing is under way.`,
 			if err != nil {
 				return &exitError{exitNotNow, err}
 			}
+			done := []cancelling{}
 			for _, j := range list {
 				if err := client.Cancel(c.Context(), j.Name, a.person()); errors.Is(err, daemon.ErrIdle) {
 					return &exitError{exitNotNow, err}
 				} else if err != nil {
 					return &exitError{exitFailed, err}
 				}
-				fmt.Fprintf(a.stdout, "%s: cancelled\n", j.Name)
+				if done = append(done, cancelling{j.Name}); !a.json {
+					fmt.Fprintf(a.stdout, "%s: cancelled\n", j.Name)
+				}
+			}
+			if a.json {
+				return a.printJSON(done)
 			}
 			return nil
 		},
 	}
+	a.jsonFlag(c)
 	return c
+}
+
+// cancelling is a job of which something was cancelled: an element of what is printed as JSON. Fields are only ever added.
+type cancelling struct {
+	Job string `json:"job"`
 }
 
 // pausing is what became of a pause: an element of what is printed as JSON. Fields are only ever added.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -94,8 +96,8 @@ func askDaemon(ctx context.Context, cfg *config.Config, all []jobs.Status, now t
 	client, err := daemon.Dial(cfg.RuntimeDir)
 	if err == nil {
 		status, err = client.Status(ctx)
-		d = daemonState{running: err == nil, refused: status.ReloadError}
 	}
+	d = daemonState{running: err == nil || errors.Is(err, fs.ErrPermission), refused: status.ReloadError} // who may not ask does not know that it is not running
 	merge(cfg, all, status, now)
 	return d
 }

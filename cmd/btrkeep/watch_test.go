@@ -113,6 +113,21 @@ func TestWatch(t *testing.T) {
 	y.shows("home → disk: transfer of 20")
 	y.shows("in full")
 	y.shows("iB/s")
+	type status struct {
+		State        string
+		Destinations []struct {
+			Progress *struct {
+				Step  string
+				Bytes int64
+			}
+		}
+	}
+	if s := decode[[]status](t, m.must("status", "--json"))[0]; s.State != "running" || s.Destinations[0].Progress == nil || s.Destinations[0].Progress.Step != "transfer" || s.Destinations[0].Progress.Bytes == 0 {
+		t.Errorf("status: %+v", s)
+	}
+	if r := m.must("status"); !strings.Contains(r.stdout, "  running") {
+		t.Errorf("status: %s", r)
+	}
 	y.press("p")
 	y.shows("home: paused by ")
 	y.press("cn") // asks first
