@@ -115,7 +115,7 @@ func treeLines(l jobs.Listing, zone *time.Location, s screen) []string {
 		line := strings.Repeat(" ", treeIndent) + b.label
 		if b.of != nil {
 			line = strings.Repeat(" ", treeIndent) + pad(b.label, axis)
-			for i, h := range heads {
+			for i, h := range heads { // there may be fewer of these than of marks
 				line += "  " + s.paint(pad(cmp.Or(b.of.marks[i], markNone), width(h)), markStyle(b.of.marks[i]))
 			}
 		}
@@ -153,7 +153,7 @@ func columnsOf(l jobs.Listing, room int) (heads, notes []string) {
 	heads = []string{"source"}
 	widest, sum := 0, 0
 	for _, d := range l.Destinations {
-		heads = append(heads, d.Name)
+		heads = append(heads, clean(d.Name))
 		if d.State != jobs.StatePresent {
 			notes = append(notes, fmt.Sprintf("%s: %s", d.Name, d.Error))
 		}
@@ -171,11 +171,19 @@ func columnsOf(l jobs.Listing, room int) (heads, notes []string) {
 	if sum <= room {
 		return heads, notes
 	}
-	key := "0 source"
-	heads[0] = "0"
+	heads, sum = []string{"0"}, gap+1
+	key, left := "0 source", ""
 	for i, d := range l.Destinations {
-		heads[i+1] = fmt.Sprint(i + 1)
-		key += fmt.Sprintf(", %d %s", i+1, d.Name)
+		number := fmt.Sprint(i + 1)
+		if sum += gap + len(number); sum > room {
+			left += ", " + d.Name
+			continue
+		}
+		heads = append(heads, number)
+		key += ", " + number + " " + d.Name
+	}
+	if left != "" {
+		key += "; no room for " + left[2:]
 	}
 	return heads, append([]string{key}, notes...)
 }
