@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -30,6 +31,9 @@ func (b *bench) statusViews() {
 		t.forge(volume(i+1), snapshots)
 	}
 	p.settle()
+	if out, err := exec.Command(b.btrkeep, "-c", t.config, "status").Output(); err != nil || strings.Count(string(out), "  ok  ") != volumes {
+		b.t.Fatalf("not all jobs are well: %v\n%s", err, out)
+	}
 	r := row{Title: title}
 	for _, command := range []string{"status", "list"} {
 		argv := []string{b.btrkeep, "-c", t.config, command}
