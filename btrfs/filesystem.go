@@ -36,7 +36,9 @@ func fileSystemID(fd int, path string) (UUID, error) {
 }
 
 // Stat describes the file system that holds path. FS_INFO, statfs, /proc/self/mountinfo.
-func Stat(path string) (FileSystem, error) {
+func Stat(path string) (FileSystem, error) { return stat(path, mountPoint) }
+
+func stat(path string, mountPoint func(fd int) (string, error)) (FileSystem, error) {
 	fd, _, err := openDir(path)
 	if err != nil {
 		return FileSystem{}, err

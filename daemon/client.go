@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"syscall"
 	"time"
 
@@ -21,6 +22,9 @@ var ErrNotRunning = errors.New("the daemon is not running")
 
 // ErrUnknownJob means that the daemon's configuration has no such job.
 var ErrUnknownJob = errors.New("unknown job")
+
+// ErrIdle means that nothing is under way of a job.
+var ErrIdle = errors.New("nothing to cancel")
 
 // Client talks to a running daemon. It may be used by several goroutines.
 type Client struct{ http http.Client }
@@ -107,6 +111,15 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return s, nil
 }
 
+// Cancel has the daemon end what is under way of a job, for who asks for it. It does not wait for the end. Errors wrap [ErrIdle] if nothing is.
+func (c *Client) Cancel(ctx context.Context, job, by string) error {
+	resp, err := c.do(ctx, http.MethodPost, "/v1/cancel?"+url.Values{"job": {job}, "by": {by}}.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
 // Reload has the daemon read its configuration again. A configuration with mistakes is a *[ReloadError]; the one before then stays in force.
 func (c *Client) Reload(ctx context.Context) error {
 	resp, err := c.do(ctx, http.MethodPost, "/v1/reload", nil)
@@ -142,6 +155,8 @@ func (r refusal) asError() error {
 	switch r.Code {
 	case codeBadConfig:
 		err = &ReloadError{Mistakes: r.Mistakes}
+	case codeNotRunning:
+		err = fmt.Errorf("%w: %w", ErrIdle, err)
 	case codeUnknownJob:
 		err = fmt.Errorf("%w: %w", ErrUnknownJob, err)
 	}

@@ -16,6 +16,7 @@ import (
 //
 //	POST /v1/run {"jobs":["home"]}   runs jobs (none: all) and answers with one event per line as they happen
 //	GET  /v1/status                  answers with a Status
+//	POST /v1/cancel?job=home&by=ann  cancels what is under way of a job, and does not wait for its end
 //	POST /v1/reload                  reloads the configuration
 //
 // A request that is refused is answered with a refusal and a status other than 200.
@@ -42,6 +43,7 @@ const (
 	codeUnknownJob = "unknown_job"
 	codeBadConfig  = "bad_config"
 	codeStopping   = "stopping"
+	codeNotRunning = "not_running"
 )
 
 const (
@@ -55,6 +57,7 @@ func (l *loop) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/run", l.serveRun)
 	mux.HandleFunc("GET /v1/status", l.serveStatus)
+	mux.HandleFunc("POST /v1/cancel", l.serveCancel)
 	mux.HandleFunc("POST /v1/reload", l.serveReload)
 	return mux
 }
@@ -66,6 +69,16 @@ func (l *loop) serveStatus(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, s)
+}
+
+func (l *loop) serveCancel(w http.ResponseWriter, r *http.Request) {
+	var refused error
+	err := l.call(r.Context(), func() { refused = l.cancel(r.FormValue("job"), r.FormValue("by")) })
+	if err := errors.Join(err, refused); err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, http.StatusOK, struct{}{})
 }
 
 func (l *loop) serveReload(w http.ResponseWriter, r *http.Request) {
@@ -147,6 +160,11 @@ func refuse(w http.ResponseWriter, err error) {
 		})
 	case isBad:
 		answer(w, http.StatusUnprocessableEntity, refusal{Error: err.Error(), Code: codeBadConfig, Mistakes: bad.Mistakes})
+	case errors.Is(err, errNotRunning):
+		answer(w, http.StatusConflict, refusal{
+			Error: err.Error(), Code: codeNotRunning,
+			Hint: "one that was started without the daemon is ended where it was started, with Ctrl-C",
+		})
 	case errors.Is(err, errStopping):
 		answer(w, http.StatusServiceUnavailable, refusal{Error: err.Error(), Code: codeStopping})
 	default:

@@ -110,7 +110,7 @@ func (l *loop) local(c jobs.Clock) time.Time { return c.Wall.Round(0).In(l.cfg.T
 func (l *loop) next() *task {
 	var first *task
 	for _, t := range l.tasks {
-		if l.free(t) && !t.due.IsZero() && (first == nil || t.due.Before(first.due)) {
+		if l.free(t) && !t.paused && !t.due.IsZero() && (first == nil || t.due.Before(first.due)) {
 			first = t
 		}
 	}

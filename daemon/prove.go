@@ -52,7 +52,7 @@ func (l *loop) prove(t *task, clock jobs.Clock) (execute func() (end func()), w 
 	if !p.scheduled {
 		p.owed = t.owed
 	}
-	ctx := l.runs
+	ctx := l.cancellable(w)
 	return func() func() {
 		p.all(ctx)
 		return func() { l.proved(p) }
@@ -78,6 +78,10 @@ func (p *proof) all(ctx context.Context) {
 	for _, d := range p.destinations() {
 		if ctx.Err() != nil {
 			p.left = append(p.left, d.Name)
+			continue
+		}
+		if p.pausedAt(d) {
+			p.left, p.why = append(p.left, d.Name), "it is paused"
 			continue
 		}
 		clock := p.d.now()

@@ -20,8 +20,9 @@ func (l *loop) admit(now time.Time) {
 	var fell []*task
 	for _, t := range l.tasks {
 		t.settle(now, l.seed)
+		t.paused = (t.isDue(now) || len(t.owed) > 0) && l.free(t) && l.isPaused(t.job, now)
 		switch {
-		case !l.free(t):
+		case !l.free(t), t.paused:
 		case t.kind != config.TaskRun:
 			// These are made up for in any case: else a machine that is off at night would never see one.
 			if t.isDue(now) || len(t.owed) > 0 {
@@ -94,6 +95,7 @@ func (l *loop) enqueue(t *task, trigger string) {
 func (l *loop) dispatch(clock jobs.Clock) {
 	now := l.local(clock)
 	l.battery = nil
+	l.sift(now)
 	for _, may := range []func(*task) bool{l.mayRun, l.mayProve} {
 		var left []*task
 		for _, t := range l.queue {

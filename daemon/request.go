@@ -52,12 +52,18 @@ func (l *loop) request(names []string) (*watch, error) {
 	w := l.d.progress.watch()
 	for _, t := range wanted {
 		w.expect(t.job.Name)
+		if len(names) == 0 && l.isPaused(t.job, clock.Wall) { // who names it knows what they do
+			w.end(notNow(t.job.Name, clock.Wall, "the job is paused"))
+			continue
+		}
 		if r := l.running[t.key()]; r != nil {
 			held := &jobs.HeldError{
 				Path:   filepath.Join(l.cfg.RuntimeDir, t.job.Name+".lock"),
 				Holder: jobs.Holder{PID: os.Getpid(), Job: t.job.Name, Since: r.since},
 			}
-			w.end(notNow(t.job.Name, clock.Wall, held.Error()))
+			record := notNow(t.job.Name, clock.Wall, held.Error())
+			record.Locked = true
+			w.end(record)
 			continue
 		}
 		t.clients = append(t.clients, w)

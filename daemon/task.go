@@ -48,6 +48,8 @@ type task struct {
 	hindrance string   // why it waits although there is room; empty: there is none
 	clients   []*watch // who wants to know how that run ends
 
+	paused bool // it is due, and its job is paused
+
 	owed []string  // destinations that the last verify left out, as they were not there
 	hold time.Time // on the monotonic clock: no further attempt before
 	away string    // what was logged of destinations that are not there

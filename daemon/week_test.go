@@ -141,7 +141,7 @@ func (w *week) look() {
 		for _, d := range s.Destinations {
 			states += fmt.Sprintf(" %s.%s=%s", s.Job, d.Name, d.State)
 		}
-		if s.Late() {
+		if s.Alarming() {
 			exit = 1
 		}
 	}

@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/btrkeep/btrkeep/config"
@@ -17,6 +20,7 @@ type work struct {
 	since    time.Time // by the wall clock, for others to read
 	reported time.Time // when its progress was last logged
 	clients  []*watch
+	cancel   context.CancelCauseFunc
 	end      func() // what the loop has to do when it has ended; valid then
 }
 
@@ -31,7 +35,7 @@ func (l *loop) begin(t *task, clock jobs.Clock) {
 	default:
 		o := jobs.Options{Clock: clock, Trigger: t.trigger}
 		w := l.takeUp(t, clock)
-		ctx, runner, cfg := l.runs, l.runner, l.cfg
+		ctx, runner, cfg := l.cancellable(w), l.runner, l.cfg
 		l.start(w, func() (end func()) {
 			return l.ran(w, l.guard(cfg, w.job, o, func() jobs.Record { return runner.Run(ctx, w.job, o) }))
 		})
@@ -87,7 +91,7 @@ func (l *loop) beginGroup(batch []*task, clock jobs.Clock) {
 		works[t.job.Name] = l.takeUp(t, clock)
 		members = append(members, t.job)
 	}
-	ctx, runner, cfg := l.runs, l.runner, l.cfg
+	ctx, runner, cfg := l.cancellable(slices.Collect(maps.Values(works))...), l.runner, l.cfg
 	go runner.RunGroup(ctx, members, o, func(job config.Job, run func() jobs.Record) {
 		w := works[job.Name]
 		w.end = l.ran(w, l.guard(cfg, w.job, o, run))
@@ -104,6 +108,25 @@ func (l *loop) ran(w *work, record jobs.Record) (end func()) {
 		l.observe(func(o Observer) { o.Ran(w.job, record) })
 		if record.Result == jobs.ResultOK { // all destinations are there
 			l.unhold(w.job)
+		}
+	}
+}
+
+// cancellable is the context of a task under way, or of several that end together: it ends with the daemon, and with the cancel of each.
+func (l *loop) cancellable(all ...*work) context.Context {
+	ctx, cancel := context.WithCancelCause(l.runs)
+	release := shared(cancel, len(all))
+	for _, w := range all {
+		w.cancel = release
+	}
+	return ctx
+}
+
+// shared is cancel for n that have it in common: without a cause, by which one says that it has ended, only the last call counts.
+func shared(cancel context.CancelCauseFunc, n int) context.CancelCauseFunc {
+	return func(cause error) {
+		if n--; cause != nil || n == 0 {
+			cancel(cause)
 		}
 	}
 }
@@ -140,5 +163,6 @@ const panicHint = "this is a mistake in btrkeep: please report it with the lines
 func (l *loop) finish(w *work) {
 	delete(l.running, w.key)
 	l.d.progress.forget(w.key)
+	w.cancel(nil) // it has ended
 	w.end()
 }

@@ -8,7 +8,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/config"
 )
 
@@ -67,7 +66,7 @@ func (r *Runner) Check(ctx context.Context, job config.Job) []Finding {
 			add(LevelError, Hint(err), "destination %s: %v", d.Name, err)
 			continue
 		}
-		found = append(found, checkDestination(job.Name, d, dest.Identity())...)
+		found = append(found, r.checkDestination(job.Name, d, dest.Identity())...)
 		found = append(found, examine(job, "destination "+d.Name, dest)...)
 		if _, err := dest.StreamVersion(ctx); err != nil {
 			add(LevelError, Hint(err), "destination %s: %v", d.Name, err)
@@ -95,7 +94,7 @@ func examine(job config.Job, where string, place any) []Finding {
 	return found
 }
 
-func checkDestination(job string, d config.Destination, id Identity) []Finding {
+func (r *Runner) checkDestination(job string, d config.Destination, id Identity) []Finding {
 	var found []Finding
 	if id.Total > 0 && id.Free < id.Total/20 {
 		found = append(found, Finding{job, LevelWarning, fmt.Sprintf("destination %s: only %d %% of the disk are free", d.Name, 100*id.Free/id.Total), "make its `keep` smaller, or get a larger disk"})
@@ -103,7 +102,7 @@ func checkDestination(job string, d config.Destination, id Identity) []Finding {
 	if !d.Local() {
 		return found
 	}
-	if fsys, err := btrfs.Stat(id.MountPoint); err == nil && fsys.Quotas {
+	if fsys, err := r.View.files().Stat(id.MountPoint); err == nil && fsys.Quotas {
 		found = append(found, Finding{job, LevelNote, fmt.Sprintf("destination %s: quotas are on: deleting backups is about ten times slower", d.Name), "`btrfs quota disable` if nothing needs them"})
 	}
 	st, err := os.Stat(d.URL)

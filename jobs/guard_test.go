@@ -115,7 +115,7 @@ func TestPruneIsNoBackup(t *testing.T) {
 	if _, err := os.Stat(ran); err == nil {
 		t.Error("on_success ran")
 	}
-	if s := w.runner.Status(context.Background(), w.placed(), w.now); !s.Late() {
+	if s := w.runner.Status(context.Background(), w.placed(), w.now); !s.Alarming() {
 		t.Errorf("no snapshot can be made, and all is well: %+v", s)
 	}
 }

@@ -23,7 +23,8 @@ type Here struct {
 	Sending
 	job  config.Job
 	zone *time.Location
-	seen Look // the last one
+	view *View // nil: each Look is anew
+	seen Look  // the last one
 }
 
 var _ Origin = (*Here)(nil)
@@ -31,7 +32,7 @@ var _ Origin = (*Here)(nil)
 // NewHere makes the Origin of a job; only its source, the directory and names of its snapshots, and what it wants of them are looked at. zone is where snapshots are named after local time.
 func NewHere(job config.Job, zone *time.Location) *Here { return &Here{job: job, zone: zone} }
 
-// Look lists the file system anew, and refuses what could not be backed up right.
+// Look lists the file system, and refuses what could not be backed up right.
 func (h *Here) Look(context.Context) (Look, error) {
 	var l Look
 	var err error
@@ -45,14 +46,17 @@ func (h *Here) Look(context.Context) (Look, error) {
 		return l, hintf("make a clean copy and use that: btrfs subvolume snapshot SOURCE COPY clears the received UUID",
 			"source %s is writable but carries a received UUID: every snapshot of it would pass for something it is not", h.job.Source)
 	}
-	if l.FileSystem, err = btrfs.Stat(h.job.Source); err != nil {
+	if l.FileSystem, err = h.view.files().Stat(h.job.Source); err != nil {
 		return l, fmt.Errorf("source %s: %w", h.job.Source, err)
 	}
 	if l.Dir, err = h.locateDir(l.FileSystem.ID); err != nil {
 		return l, err
 	}
-	if l.All, err = btrfs.List(h.job.Source); err != nil {
+	if l.listing, err = h.view.files().List(h.job.Source); err != nil {
 		return l, fmt.Errorf("list subvolumes of %s: %w", h.job.Source, err)
+	}
+	if l.All = l.listing.All; h.view != nil {
+		l.kin = h.view.relations(l.listing)
 	}
 	if l.Dir != (btrfs.Dir{}) {
 		if l.Catalog, err = catalog.Read(h.job.SnapshotDir); err != nil {

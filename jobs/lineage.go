@@ -4,19 +4,32 @@ import "github.com/btrkeep/btrkeep/btrfs"
 
 // lineage tells which subvolumes of a file system descend from one another, by any chain of snapshots, rollbacks, restores and receives:
 // those are near in content and make good parents. Ancestors that were deleted still connect their descendants, by their UUID.
-type lineage map[btrfs.UUID]btrfs.UUID
+//
+// What many jobs share is in base, which stays as it is; what one of them knows beside that is in own.
+type lineage struct{ base, own relation }
+
+// relation leads each UUID, by as many steps as it takes, to the one that stands for its family.
+type relation map[btrfs.UUID]btrfs.UUID
 
 // newLineage connects the subvolumes of a file system, and one more that may not be listed: the top level is not.
 func newLineage(all []btrfs.Subvolume, more btrfs.Subvolume) lineage {
-	l := make(lineage, len(all)+1)
+	l := lineage{own: make(relation, len(all)+1)}
 	for _, s := range all {
 		l.add(s)
 	}
 	l.add(more)
-	for id := range l {
-		l[id] = l.root(id)
-	}
+	l.own.shorten(l)
 	return l
+}
+
+// relate connects the subvolumes of a file system, for several lineages to go on from.
+func relate(all []btrfs.Subvolume) relation { return newLineage(all, btrfs.Subvolume{}).own }
+
+// shorten makes every way one step long.
+func (r relation) shorten(l lineage) {
+	for id := range r {
+		r[id] = l.root(id)
+	}
 }
 
 func (l lineage) add(s btrfs.Subvolume) {
@@ -27,7 +40,10 @@ func (l lineage) add(s btrfs.Subvolume) {
 // root finds the representative of a UUID's family. It writes nothing: the destinations of a run ask side by side.
 func (l lineage) root(id btrfs.UUID) btrfs.UUID {
 	for {
-		up, ok := l[id]
+		up, ok := l.own[id]
+		if !ok {
+			up, ok = l.base[id]
+		}
 		if !ok || up == id {
 			return id
 		}
@@ -40,7 +56,7 @@ func (l lineage) join(a, b btrfs.UUID) {
 		return
 	}
 	if a, b = l.root(a), l.root(b); a != b {
-		l[a] = b
+		l.own[a] = b
 	}
 }
 

@@ -90,7 +90,7 @@ func lockJob(cfg *config.Config, job config.Job, holder Holder) (unlock func(), 
 	if err := makeRuntimeDir(cfg.RuntimeDir); err != nil {
 		return nil, err
 	}
-	first, err := Lock(filepath.Join(cfg.RuntimeDir, job.Name+".lock"), holder)
+	first, err := Lock(jobLock(cfg, job), holder)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,11 @@ func LockSnapshots(runtimeDir, snapshotDir string, holder Holder) (unlock func()
 	if err := makeRuntimeDir(runtimeDir); err != nil {
 		return nil, err
 	}
-	return Lock(filepath.Join(runtimeDir, strings.TrimSuffix(filepath.Base(statePath("", snapshotDir)), ".json")+".dir.lock"), holder)
+	return Lock(snapshotsLock(runtimeDir, snapshotDir), holder)
+}
+
+func snapshotsLock(runtimeDir, snapshotDir string) string {
+	return filepath.Join(runtimeDir, strings.TrimSuffix(filepath.Base(statePath("", snapshotDir)), ".json")+".dir.lock")
 }
 
 func makeRuntimeDir(path string) error {
@@ -174,4 +178,33 @@ func writeHolder(path string, h Holder) error {
 		return err
 	}
 	return f.Truncate(int64(len(b)) + 1)
+}
+
+// Running tells who has a job's locks on this machine now: its run, `btrkeep backup` of the same source, or for a moment whoever changes its state. It takes nothing that a run would wait for.
+func Running(cfg *config.Config, job config.Job) (Holder, bool) {
+	if h, held := heldBy(jobLock(cfg, job)); held || job.Remote() {
+		return h, held
+	}
+	return heldBy(snapshotsLock(cfg.RuntimeDir, job.SnapshotDir))
+}
+
+func heldBy(path string) (Holder, bool) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return Holder{}, false
+	}
+	defer f.Close()
+	// A lock that is got is given back at once, and whoever wants it meanwhile tries again: see lockPatience.
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+		return Holder{}, false
+	}
+	var h Holder
+	if b, err := readRegular(path); err == nil {
+		_ = json.Unmarshal(b, &h) // one that has not yet written its name has none
+	}
+	return h, true
+}
+
+func jobLock(cfg *config.Config, job config.Job) string {
+	return filepath.Join(cfg.RuntimeDir, job.Name+".lock")
 }

@@ -80,6 +80,9 @@ type Look struct {
 	Dir        btrfs.Dir         // of the snapshots; zero while the directory is missing
 	All        []btrfs.Subvolume // of the whole file system, or at least those that matter
 	Catalog    catalog.Catalog   // of the snapshot directory
+
+	listing *btrfs.Listing // All, with the ways to find in it; nil where it came from another machine
+	kin     relation       // of All; nil: not known yet
 }
 
 // Owner is whose backups a destination is opened for.

@@ -36,7 +36,7 @@ type PlannedSnapshot struct {
 // PlannedTransfer is one send, or why there is none.
 type PlannedTransfer struct {
 	Destination string `json:"destination"`
-	State       string `json:"state"` // "present", "absent", "failed"
+	State       string `json:"state"` // "present", "absent", "failed", "paused"
 	Snapshot    string `json:"snapshot,omitempty"`
 	Parent      string `json:"parent"`                  // empty for a full send
 	Resumed     int64  `json:"resumed_bytes,omitempty"` // that an interrupted run has brought over
@@ -104,7 +104,15 @@ func (r *Runner) plan(ctx context.Context, job config.Job, clock Clock, p *Plan)
 	}
 	estimates, cancel := context.WithTimeout(ctx, estimateTime)
 	defer cancel()
+	pauses, err := LoadPauses(r.Config.StateDir, job, clock.Wall)
+	if err != nil {
+		p.Warnings = append(p.Warnings, err.Error())
+	}
 	for _, d := range job.Destinations {
+		if pause, ok := pauses.Destinations[d.Name]; ok {
+			p.Transfers = append(p.Transfers, PlannedTransfer{Destination: d.Name, State: ResultPaused, Error: pause.Text(r.Config.Timezone)})
+			continue
+		}
 		if err := r.planDestination(ctx, estimates, src, &state, d, clock.Wall, p); err != nil {
 			t := PlannedTransfer{Destination: d.Name, State: "failed", Error: err.Error(), Hint: Hint(err)}
 			if errors.Is(err, ErrAbsent) {

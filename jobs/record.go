@@ -13,6 +13,9 @@ const (
 	ResultSkipped = "skipped" // not now: the job is running already, or no destination is present
 	ResultAbsent  = "absent"  // transfers only
 	ResultBusy    = "busy"    // transfers only: the destination is locked by another run
+	ResultPaused  = "paused"  // transfers only: the destination is paused
+
+	ResultCancelled = "cancelled" // somebody ended it; the next run goes on with it
 )
 
 // Record is the account of one run: a line of history.jsonl, an element of `history --json`. Fields are only ever added.
@@ -21,7 +24,7 @@ type Record struct {
 	Trigger   string     `json:"trigger"` // "schedule", "catch-up", "command"
 	Started   time.Time  `json:"started"`
 	Ended     time.Time  `json:"ended"`
-	Result    string     `json:"result"`   // ok, partial, failed, skipped
+	Result    string     `json:"result"`   // ok, partial, failed, skipped, cancelled
 	Snapshot  string     `json:"snapshot"` // the newest snapshot of this run; empty if none could be made
 	Unchanged bool       `json:"unchanged,omitempty"`
 	Transfers []Transfer `json:"transfers"`
@@ -29,6 +32,7 @@ type Record struct {
 	Warnings  []string   `json:"warnings,omitempty"`
 	Error     string     `json:"error"`
 	Hint      string     `json:"hint,omitempty"`
+	Locked    bool       `json:"locked,omitempty"`  // it was running already
 	NotNow    bool       `json:"not_now,omitempty"` // nothing failed, but a destination was absent or a lock was held
 	Stopped   bool       `json:"stopped,omitempty"` // it was ended from outside, as by the end of the daemon: it has not failed, and is still due
 }

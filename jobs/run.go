@@ -47,7 +47,8 @@ type run struct {
 	rec Record
 	// Nothing is pruned in this run: by a wrong clock everything is too old, and without the state it is not known what absent disks need.
 	holdPrune bool
-	doubtful  bool // the clock
+	doubtful  bool              // the clock
+	paused    map[string]Paused // destinations, by name
 }
 
 // runKind is what tells some runs from others.
@@ -86,6 +87,11 @@ func (r *run) locked(ctx context.Context, steps func(*run, context.Context) erro
 		// One that cannot be parsed is written anew; one that cannot be read may be whole, and stays.
 		r.holdPrune, r.noting = true, errors.Is(err, errStateSyntax)
 		r.warn("%v: nothing is pruned this time, as it is not known what absent destinations need", err)
+	}
+	if pauses, err := LoadPauses(r.Config.StateDir, r.job, r.opts.Clock.Wall); err != nil {
+		r.warn("%v: nothing counts as paused", err)
+	} else {
+		r.paused = pauses.Destinations
 	}
 	if why := r.state.doubt(r.opts.Clock); why != "" {
 		r.holdPrune, r.doubtful = true, true
@@ -259,7 +265,8 @@ func (r *run) finish(ctx context.Context, err error) {
 	rec := &r.rec
 	rec.Ended = rec.Started.Add(time.Since(r.start))
 	var held *HeldError
-	if errors.As(err, &held) || errors.Is(err, ErrAbsent) { // a source may be on a machine that is off
+	rec.Locked = errors.As(err, &held)
+	if rec.Locked || errors.Is(err, ErrAbsent) { // a source may be on a machine that is off
 		rec.NotNow = true
 	}
 	if err != nil {
@@ -270,6 +277,9 @@ func (r *run) finish(ctx context.Context, err error) {
 		rec.Error = fmt.Sprintf("stopped: %v", context.Cause(ctx))
 	}
 	rec.settle()
+	if cancelled(ctx) {
+		rec.giveUp(ctx, err)
+	}
 	if r.pruning || rec.Stopped {
 		// Whoever watches on_success for backups must not hear of it; what was stopped has neither succeeded nor failed.
 	} else if rec.Result == ResultFailed || rec.failed() {
@@ -300,17 +310,21 @@ func (r *run) finish(ctx context.Context, err error) {
 	r.report(Progress{Step: "done"})
 }
 
-// stopped reports whether a run was ended from outside, other than by its own time limit.
+// stopped reports whether a run was ended from outside, other than by its own time limit or by somebody who cancelled it.
 func stopped(ctx context.Context) bool {
-	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), errTimeout)
+	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), errTimeout) && !cancelled(ctx)
 }
 
-// settle notes what became of a run. One that was stopped is still due, like one that was killed, and says as little about the job: the daemon makes it up after its next start.
+// settle notes what became of a run. One that was stopped is still due, like one that was killed, and says as little about the job: the daemon makes it up after its next start. One that was
+// cancelled is not due any more, and tells nothing of what was wrong.
 func (s *State) settle(rec *Record) {
 	if rec.Stopped {
 		return
 	}
-	s.LastRun, s.LastResult, s.LastError = rec.Started, rec.Result, rec.firstError()
+	s.LastRun = rec.Started
+	if rec.Result != ResultCancelled || s.LastError == "" || s.LastResult != ResultFailed && s.LastResult != ResultPartial {
+		s.LastResult, s.LastError = rec.Result, rec.firstError()
+	}
 	switch {
 	case rec.Error != "" && !rec.NotNow:
 		s.Failing = rec.Error
@@ -337,6 +351,7 @@ func (rec *Record) settle() {
 			ok++
 		case ResultFailed:
 			failed++
+		case ResultPaused: // as was asked for
 		default:
 			away++
 		}
@@ -383,6 +398,8 @@ func (r *run) logEnd() {
 	switch {
 	case rec.Result == ResultOK || (rec.NotNow && !rec.failed() && rec.Error == ""):
 		r.log.Info(text, attrs...)
+	case rec.Result == ResultCancelled:
+		r.log.Warn(rec.Error+" after "+rec.Ended.Sub(rec.Started).Round(time.Millisecond).String(), attrs...)
 	case rec.NotNow && !rec.failed():
 		r.log.Warn("not now: "+rec.Error, attrs...)
 	default:

@@ -20,6 +20,7 @@ type Runner struct {
 	Log       *slog.Logger
 	Slots     *Slots                                       // one transfer at a time for each destination disk; shared by all runners of a process
 	Progress  func(Progress)                               // may be nil; called from several goroutines
+	View      *View                                        // of those that only look and change nothing; nil: each look is anew
 	KeepAwake func(why string) (release func(), err error) // keeps the machine from going to sleep; nil: it cannot
 	Backoff   time.Duration                                // how long to wait before a line that was lost is tried again, at first; 0: a second
 }

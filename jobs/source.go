@@ -60,6 +60,7 @@ func (r *Runner) openSource(ctx context.Context, job config.Job) (*source, error
 	}
 	var origin Origin
 	here := NewHere(job, r.Config.Timezone)
+	here.view = r.View
 	if origin = here; job.Remote() {
 		here = nil
 		var err error
@@ -103,21 +104,31 @@ func newSource(job config.Job, zone *time.Location, look Look) *source {
 // settle finds out what look means.
 func (s *source) settle(look Look) {
 	s.Look = look
-	s.family = newLineage(s.All, s.Volume)
-	s.snapshots, s.nested = make([]Snapshot, 0, len(s.All)), nil
+	if s.listing == nil {
+		s.listing = &btrfs.Listing{All: s.All}
+	}
+	if s.family = (lineage{base: s.kin, own: relation{}}); s.kin == nil {
+		s.family = newLineage(s.All, s.Volume)
+	}
+	s.family.add(s.Volume)
 	s.altered = map[btrfs.UUID]bool{}
-	for _, v := range s.All {
-		e, own := s.Catalog[v.UUID]
-		if own {
-			s.altered[v.UUID] = e.Ctransid != 0 && e.Ctransid != v.Ctransid
-			s.family.join(v.UUID, e.Volume)
+	for id, e := range s.Catalog {
+		if v, ok := s.listing.Find(id); ok {
+			s.altered[id] = e.Ctransid != 0 && e.Ctransid != v.Ctransid
+			s.family.join(id, e.Volume)
 		}
-		inDir := s.Dir != (btrfs.Dir{}) && s.Dir.Holds(v)
-		switch {
-		case inDir && strings.HasPrefix(v.Name, hiddenSnapshot):
-		case inDir && v.ReadOnly && s.descends(v, own):
-			s.snapshots = append(s.snapshots, s.snapshot(v))
-		case v.ParentID == s.Volume.ID && !inDir:
+	}
+	s.snapshots, s.nested = nil, nil
+	if s.Dir != (btrfs.Dir{}) {
+		for _, v := range s.listing.In(s.Dir) {
+			_, own := s.Catalog[v.UUID]
+			if v.ReadOnly && !strings.HasPrefix(v.Name, hiddenSnapshot) && s.descends(v, own) {
+				s.snapshots = append(s.snapshots, s.snapshot(v))
+			}
+		}
+	}
+	for _, v := range s.listing.Inside(s.Volume.ID) {
+		if s.Dir == (btrfs.Dir{}) || !s.Dir.Holds(v) {
 			s.nested = append(s.nested, v.Name)
 		}
 	}

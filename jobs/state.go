@@ -60,6 +60,7 @@ type DestinationState struct {
 	Backlog     int                    `json:"backlog,omitempty"`      // snapshots that the last run left to be brought over
 	LastBytes   int64                  `json:"last_bytes,omitempty"`   // that crossed the line in the last transfer that had any
 	LastSeconds float64                `json:"last_seconds,omitempty"` // that it took
+	Increment   int64                  `json:"increment,omitempty"`    // bytes that one more snapshot takes, as the last ones that came over against another did
 	Free        uint64                 `json:"free_bytes,omitempty"`   // on the disk when it was there last
 	Total       uint64                 `json:"total_bytes,omitempty"`
 	Space       []SpaceSample          `json:"space,omitempty"` // of the disk that was there last, oldest first: about one a day

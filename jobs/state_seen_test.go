@@ -9,13 +9,6 @@ import (
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
-func (w *world) state() jobs.State {
-	w.t.Helper()
-	s, err := jobs.LoadState(w.cfg.StateDir, w.placed())
-	must(w.t, err)
-	return s
-}
-
 // What a run saw is in the state, for those who must not wake a disk to know it; and of a disk that is away, what it had, and how much waits for it.
 func TestStateHasWhatWasSeen(t *testing.T) {
 	w := newWorld(t, 2)

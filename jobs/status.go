@@ -14,17 +14,23 @@ import (
 type Status struct {
 	Job          string              `json:"job"`
 	Source       string              `json:"source"`
-	State        string              `json:"state"`          // ok, never, running, failing, partial, skipped; absent: the source is on another machine that cannot be reached now
+	State        string              `json:"state"`          // ok, never, running, failing, partial, skipped, cancelled; absent: the source is on another machine that cannot be reached now
 	Step         string              `json:"step,omitempty"` // of a run under way
 	LastRun      time.Time           `json:"last_run,omitzero"`
 	LastSuccess  time.Time           `json:"last_success,omitzero"`
 	LastResult   string              `json:"last_result"`
 	LastError    string              `json:"last_error"`
 	NextRun      time.Time           `json:"next_run,omitzero"` // zero without a schedule
+	Held         string              `json:"held,omitempty"`    // why a run that is due has to wait, such as "on battery"
+	Late         bool                `json:"late"`              // NextRun has passed by more than a run may take, and nothing has begun
+	Waiting      bool                `json:"waiting,omitempty"` // it is due, and waits until others have ended
+	Paused       *Paused             `json:"paused,omitempty"`  // nil: it is not
 	Snapshots    int                 `json:"snapshots"`
 	Error        string              `json:"error,omitempty"` // of looking at it now
 	Hint         string              `json:"hint,omitempty"`
 	Destinations []DestinationStatus `json:"destinations"`
+
+	grace time.Duration // how long after NextRun it is late
 }
 
 // DestinationStatus is how one destination of a job stands.
@@ -46,6 +52,12 @@ type DestinationStatus struct {
 	Total       uint64    `json:"total_bytes,omitempty"`
 	Verified    *Verified `json:"verified,omitempty"` // nil: never
 	Drill       *Drilled  `json:"drill,omitempty"`    // nil: never
+
+	MaxAgeSeconds int64     `json:"max_age_seconds,omitempty"`
+	BacklogBytes  int64     `json:"backlog_bytes,omitempty"`   // about what the backlog has, if its snapshots are like the last ones that came over; 0: not known
+	FullInSeconds int64     `json:"full_in_seconds,omitempty"` // until its disk is full, at the rate of the last weeks; 0: not known, or never
+	Paused        *Paused   `json:"paused,omitempty"`          // nil: it is not
+	Progress      *Progress `json:"progress,omitempty"`        // of the run under way, if it is at work there
 }
 
 // Verified is what the last verify of a destination found.
@@ -74,17 +86,11 @@ func (r *Runner) Status(ctx context.Context, job config.Job, now time.Time) Stat
 		s.Error = err.Error()
 	}
 	s.LastRun, s.LastSuccess, s.LastResult, s.LastError = state.LastRun, state.LastSuccess, state.LastResult, state.LastError
-	switch state.LastResult {
-	case "":
-	case ResultFailed:
+	switch {
+	case s.Failing():
 		s.State = "failing"
-	case ResultPartial:
-		s.State = state.LastResult
-		if state.LastError != "" { // partial for an absent destination leaves none
-			s.State = "failing"
-		}
-	default:
-		s.State = state.LastResult
+	case s.LastResult != "":
+		s.State = s.LastResult
 	}
 	src, err := r.openSource(ctx, job)
 	if err != nil {
@@ -97,11 +103,38 @@ func (r *Runner) Status(ctx context.Context, job config.Job, now time.Time) Stat
 	}
 	defer src.close()
 	s.Snapshots = src.countOwn()
-	s.NextRun = nextRun(job, state, now.In(r.Config.Timezone))
+	paused, err := LoadPauses(r.Config.StateDir, job, now)
+	if err != nil {
+		s.Error = cmp.Or(s.Error, err.Error())
+	}
+	s.Paused, s.grace = paused.Job, state.grace(job)
+	s.Expect(nextRun(job, state, now.In(r.Config.Timezone)), now)
 	for _, d := range job.Destinations {
-		s.Destinations = append(s.Destinations, r.destinationStatus(ctx, src, d, state, now))
+		one := r.destinationStatus(ctx, src, d, state, now)
+		if p, ok := paused.Destinations[d.Name]; ok {
+			one.Paused = &p
+		}
+		s.Destinations = append(s.Destinations, one)
 	}
 	return s
+}
+
+// Expect notes when the next run is to be, and whether it is late. A job that is paused is not.
+func (s *Status) Expect(next, now time.Time) {
+	s.NextRun = next
+	s.Late = s.Paused == nil && !next.IsZero() && now.Sub(next) > s.grace
+}
+
+// leastGrace is how late a run may be in any case: a machine that wakes up, or a daemon that is being restarted, needs a moment.
+const leastGrace = 5 * time.Minute
+
+// grace is how long after its time a run is late: the jitter, and as long as a run takes, in which another one may have been waited for.
+func (s State) grace(job config.Job) time.Duration {
+	run := 0.0
+	for _, d := range job.Destinations {
+		run += s.Destinations[d.URL].LastSeconds
+	}
+	return leastGrace + time.Duration(job.Jitter) + time.Duration(run*float64(time.Second))
 }
 
 // nextRun is when the schedule fires next; a time that has passed already means: as soon as the daemon runs.
@@ -121,6 +154,7 @@ func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.De
 	s := DestinationStatus{
 		Name: d.Name, URL: d.URL, Newest: last.Newest, NewestTime: last.NewestTaken,
 		LastResult: last.LastResult, LastError: last.LastError, LastSuccess: last.LastSuccess, AbsentSince: last.AbsentSince,
+		MaxAgeSeconds: int64(time.Duration(d.MaxAge).Seconds()),
 	}
 	seen, there := r.inspect(ctx, src, src.job, d, state)
 	s.Free, s.Total = seen.Free, seen.Total
@@ -138,6 +172,13 @@ func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.De
 	case StatePresent:
 		s.Backlog = len(missing(src.job, src.snapshots, there, d.Keep, now, r.Config.Timezone))
 	}
+	if s.Newest != "" { // else the first is sent in full
+		s.BacklogBytes = int64(s.Backlog) * last.Increment
+	}
+	if seen.State == StatePresent {
+		last.Free = seen.Free
+	}
+	s.FullInSeconds = int64(last.FullIn().Seconds())
 	if !s.NewestTime.IsZero() {
 		s.AgeSeconds = int64(now.Sub(s.NewestTime).Seconds())
 	}
@@ -147,7 +188,7 @@ func (r *Runner) destinationStatus(ctx context.Context, src *source, d config.De
 		s.State = "stale"
 	case seen.State == StateError:
 		s.State, s.LastError = "failing", seen.Error
-	case s.unproven(): // also while it is absent: that does not mend what is damaged
+	case s.Unproven(): // also while it is absent: that does not mend what is damaged
 		s.State = "failing"
 	case seen.State == StateAbsent:
 		s.State = StateAbsent
@@ -205,14 +246,19 @@ func drilled(p Proof) *Drilled {
 	return &Drilled{Time: p.Last, Result: p.Result, Seconds: p.Seconds, Error: p.Error, LastSuccess: p.LastSuccess}
 }
 
-// unproven reports whether the last verify or drill showed that backups cannot be relied on.
-func (d DestinationStatus) unproven() bool {
+// Unproven reports whether the last verify or drill showed that backups cannot be relied on.
+func (d DestinationStatus) Unproven() bool {
 	return d.Verified != nil && d.Verified.Result == ResultFailed || d.Drill != nil && d.Drill.Result == ResultFailed
 }
 
-// Late reports whether the job or one of its destinations needs somebody.
-func (s Status) Late() bool {
-	return s.State == "failing" || s.Error != "" || slices.ContainsFunc(s.Destinations, func(d DestinationStatus) bool {
+// Failing reports whether the last run failed, whatever the job does now.
+func (s Status) Failing() bool {
+	return s.LastResult == ResultFailed || s.LastResult == ResultPartial && s.LastError != "" // partial for an absent destination leaves none
+}
+
+// Alarming reports whether the job or one of its destinations needs somebody.
+func (s Status) Alarming() bool {
+	return s.Failing() || s.Error != "" || s.Late || slices.ContainsFunc(s.Destinations, func(d DestinationStatus) bool {
 		return d.State == "stale" || d.State == "failing"
 	})
 }

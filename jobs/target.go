@@ -32,6 +32,10 @@ type target struct {
 func (r *run) eachDestination(ctx context.Context, do func(context.Context, *target) error) {
 	var wg sync.WaitGroup
 	for _, d := range r.job.Destinations {
+		if p, ok := r.paused[d.Name]; ok {
+			r.notePaused(d, p)
+			continue
+		}
 		wg.Go(func() {
 			t := &target{cfg: d}
 			err := r.atDestination(ctx, t, do)
@@ -120,6 +124,7 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 			r.log.Info(fmt.Sprintf("%s: goes on with %s, of which it has %d bytes", t.cfg.Name, snap.Name, l.offset()), KeyDestination, t.cfg.Name, KeySnapshot, snap.Name, KeyBytes, l.offset(), KeyEvent, EventResumed)
 		}
 		tr, made := s.transfer(ctx, snap, t.backups, from)
+		tr.giveUp(ctx)
 		r.mu.Lock()
 		r.rec.Transfers = append(r.rec.Transfers, tr)
 		r.mu.Unlock()
@@ -249,7 +254,7 @@ func (r *run) note(ctx context.Context, t *target, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.state.Destinations[t.cfg.URL]
-	lastResult, lastError := s.LastResult, s.LastError
+	before := s
 	if r.pruning && err == nil {
 		r.remember(&s, t, now)
 		r.state.Destinations[t.cfg.URL] = s
@@ -267,6 +272,8 @@ func (r *run) note(ctx context.Context, t *target, err error) {
 	case err != nil:
 		tr := Transfer{Destination: t.cfg.Name, Snapshot: r.rec.Snapshot, Result: ResultFailed, Error: err.Error(), Hint: Hint(err)}
 		switch {
+		case isCancelled(err):
+			tr.Result = ResultCancelled
 		case errors.Is(err, ErrAbsent):
 			tr.Result = ResultAbsent
 			r.log.Info(t.cfg.Name+": "+err.Error(), KeyDestination, t.cfg.Name, KeyEvent, EventAbsent)
@@ -288,13 +295,16 @@ func (r *run) note(ctx context.Context, t *target, err error) {
 		}
 	}
 	if s.LastResult == ResultFailed && stopped(ctx) {
-		s.LastResult, s.LastError = lastResult, lastError
+		s.LastResult, s.LastError = before.LastResult, before.LastError
 	}
 	switch {
 	case s.LastResult == ResultFailed && !stopped(ctx):
 		s.Failing = s.LastError
 	case s.LastResult == ResultOK:
 		s.Failing = ""
+	}
+	if s.LastResult == ResultCancelled && (before.LastResult == ResultFailed || t.dest == nil) { // it tells nothing of what was wrong
+		s.LastResult, s.LastError = before.LastResult, before.LastError
 	}
 	if s.LastResult == ResultAbsent {
 		if s.AbsentSince.IsZero() {
@@ -313,10 +323,38 @@ func (r *run) note(ctx context.Context, t *target, err error) {
 	for _, tr := range r.rec.Transfers {
 		if tr.Destination == t.cfg.Name && tr.Bytes > 0 {
 			s.LastBytes, s.LastSeconds = tr.Bytes, tr.Seconds
+			s.grow(tr)
 		}
 	}
 	r.remember(&s, t, now)
 	r.state.Destinations[t.cfg.URL] = s
+}
+
+// grow notes how much a snapshot takes, half of it by the last one: one that was sent in full tells nothing of the next.
+func (s *DestinationState) grow(tr Transfer) {
+	size := tr.ResumedBytes + tr.Bytes
+	switch {
+	case tr.Result != ResultOK || tr.Parent == "":
+	case s.Increment == 0:
+		s.Increment = size
+	default:
+		s.Increment = (s.Increment + size) / 2
+	}
+}
+
+// notePaused writes down that a destination was left out. What is known of it stays as it was.
+func (r *run) notePaused(d config.Destination, p Paused) {
+	if r.pruning {
+		return
+	}
+	text := p.Text(r.Config.Timezone)
+	r.log.Info(d.Name+": "+text, KeyDestination, d.Name)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rec.Transfers = append(r.rec.Transfers, Transfer{Destination: d.Name, Snapshot: r.rec.Snapshot, Result: ResultPaused, Error: text})
+	s := r.state.Destinations[d.URL]
+	s.Name, s.Backlog = d.Name, newerThan(r.source.snapshots, s.NewestTaken)
+	r.state.Destinations[d.URL] = s
 }
 
 // maxDiskAge is for how long the last common snapshot of a disk that never comes back is kept for it.

@@ -145,7 +145,7 @@ func TestStatusOfProofs(t *testing.T) {
 		must(t, jobs.Remember(w.cfg, w.job, func(s *jobs.State) { s.Prove(kind, w.job.Destinations[d], w.now, r) }))
 	}
 	s, _ := status()
-	if b, err := json.Marshal(s); err != nil || s.Late() || strings.Contains(string(b), "verified") || strings.Contains(string(b), "drill") {
+	if b, err := json.Marshal(s); err != nil || s.Alarming() || strings.Contains(string(b), "verified") || strings.Contains(string(b), "drill") {
 		t.Fatalf("nobody has looked: %s, %v", b, err)
 	}
 
@@ -157,34 +157,34 @@ func TestStatusOfProofs(t *testing.T) {
 	at, err := json.Marshal(w.now)
 	must(t, err)
 	want := `{"drill":{"time":` + string(at) + `,"result":"ok","seconds":250,"last_success":` + string(at) + `},"verified":{"time":` + string(at) + `,"result":"ok","problems":0}}`
-	if string(b) != want || s.Late() || d[0].State != "ok" {
+	if string(b) != want || s.Alarming() || d[0].State != "ok" {
 		t.Errorf("%s\n%s", b, want)
 	}
 
 	prove(config.TaskVerify, 0, jobs.TaskResult{Result: jobs.ResultFailed, Problems: 2, Damaged: []string{name}})
-	if s, d = status(); !s.Late() || d[0].State != "failing" || d[1].State != "ok" || d[0].Verified.Problems != 2 {
+	if s, d = status(); !s.Alarming() || d[0].State != "failing" || d[1].State != "ok" || d[0].Verified.Problems != 2 {
 		t.Errorf("damaged: %+v", d)
 	}
 	prove(config.TaskVerify, 0, jobs.TaskResult{Result: jobs.ResultOK})
-	if s, d = status(); !s.Late() || d[0].State != "failing" || d[0].Verified.Result != jobs.ResultFailed || !slices.Equal(d[0].Verified.Damaged, []string{name}) {
+	if s, d = status(); !s.Alarming() || d[0].State != "failing" || d[0].Verified.Result != jobs.ResultFailed || !slices.Equal(d[0].Verified.Damaged, []string{name}) {
 		t.Errorf("the last pass looked elsewhere: %+v", d[0].Verified)
 	}
 	w.dests[0].Unmount()
-	if s, d = status(); !s.Late() || d[0].State != "failing" {
+	if s, d = status(); !s.Alarming() || d[0].State != "failing" {
 		t.Errorf("damaged and absent: %+v", d[0])
 	}
 	w.dests[0].Mount("noatime")
 	prove(config.TaskVerify, 0, jobs.TaskResult{Result: jobs.ResultOK, Sound: []string{name}})
-	if s, d = status(); s.Late() || d[0].State != "ok" {
+	if s, d = status(); s.Alarming() || d[0].State != "ok" {
 		t.Errorf("found sound: %+v", d[0])
 	}
 	prove(config.TaskVerify, 0, jobs.TaskResult{Result: jobs.ResultFailed, Problems: 1, Damaged: []string{"20200101T000000Z"}})
 	prove(config.TaskVerify, 0, jobs.TaskResult{Result: jobs.ResultOK})
-	if s, d = status(); s.Late() || d[0].State != "ok" {
+	if s, d = status(); s.Alarming() || d[0].State != "ok" {
 		t.Errorf("the damaged backup is gone: %+v", d[0])
 	}
 	prove(config.TaskDrill, 1, jobs.TaskResult{Result: jobs.ResultFailed, Error: "no space"})
-	if s, d = status(); !s.Late() || d[1].State != "failing" || d[1].Drill.Error != "no space" {
+	if s, d = status(); !s.Alarming() || d[1].State != "failing" || d[1].Drill.Error != "no space" {
 		t.Errorf("failed drill: %+v", d[1])
 	}
 }

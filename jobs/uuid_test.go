@@ -256,7 +256,7 @@ func TestSourceGone(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if s := w.runner.Status(t.Context(), w.placed(), w.now); !s.Late() {
+			if s := w.runner.Status(t.Context(), w.placed(), w.now); !s.Alarming() {
 				t.Errorf("status: %+v", s)
 			}
 		})

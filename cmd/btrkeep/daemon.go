@@ -116,8 +116,9 @@ func (a *app) check(ctx context.Context, cfg *config.Config, list []config.Job, 
 	}
 	report.Findings = append(report.Findings, textfileFindings(cfg)...)
 	now := time.Now().In(cfg.Timezone)
-	for _, j := range list {
-		report.Findings = append(report.Findings, a.viewer(cfg).Check(ctx, j)...)
+	found := jobs.Each(ctx, list, a.looker(cfg).Check)
+	for i, j := range list {
+		report.Findings = append(report.Findings, found[i]...)
 		report.Next[j.Name] = jobs.NextRuns(j, now, 3)
 	}
 	report.Findings = append(report.Findings, notify.Check(cfg)...)

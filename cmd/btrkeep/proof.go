@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
@@ -61,7 +60,7 @@ func drilledText(t jobs.Drilled, now time.Time) string {
 // doing is the state and the step of a job that the daemon is at work on. A verify or a drill leaves the state as it is.
 func doing(p jobs.Progress, s jobs.Status) (state, step string) {
 	switch {
-	case p.Step != string(config.TaskVerify) && p.Step != string(config.TaskDrill):
+	case isRun(p):
 		return "running", progressText(p, time.Now())
 	case s.State == "running":
 		return s.State, s.Step

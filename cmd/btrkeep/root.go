@@ -93,9 +93,9 @@ destination is absent, or the job is running already; nothing was harmed).`,
 	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", config.DefaultPath, "configuration `FILE`")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "say more on standard error")
 	root.AddCommand(
-		a.daemonCommand(), a.runCommand(), a.backupCommand(), a.planCommand(), a.statusCommand(), a.listCommand(),
+		a.daemonCommand(), a.runCommand(), a.backupCommand(), a.planCommand(), a.statusCommand(), a.watchCommand(), a.listCommand(),
 		a.historyCommand(), a.checkCommand(), a.pruneCommand(), a.dumpCommand(), a.diffCommand(),
-		a.pinCommand(), a.unpinCommand(),
+		a.pinCommand(), a.unpinCommand(), a.pauseCommand(), a.resumeCommand(), a.cancelCommand(),
 		a.findCommand(), a.logCommand(), a.restoreCommand(), a.verifyCommand(),
 		a.serveCommand(), completionCommand(), a.versionCommand(),
 	)
@@ -173,6 +173,10 @@ func pick(cfg *config.Config, names []string) ([]config.Job, error) {
 	return picked, nil
 }
 
+func indexJob(cfg *config.Config, name string) int {
+	return slices.IndexFunc(cfg.Jobs, func(j config.Job) bool { return j.Name == name })
+}
+
 // namedJobs is the job of a name, or the members of a group, or a member whose subvolume is gone: its backups can still be listed and restored.
 func namedJobs(cfg *config.Config, name string) []config.Job {
 	found := slices.DeleteFunc(slices.Clone(cfg.Jobs), func(j config.Job) bool { return j.Name != name && j.Group != name })
@@ -186,15 +190,20 @@ func namedJobs(cfg *config.Config, name string) []config.Job {
 
 // runner makes what executes jobs of cfg.
 func (a *app) runner(cfg *config.Config, log *slog.Logger, slots *jobs.Slots, progress func(jobs.Progress)) *jobs.Runner {
+	places := a.places(cfg)
+	return &jobs.Runner{Config: cfg, Log: log, Slots: slots, Progress: progress, Open: places.open, At: places.at, Origin: places.remote.Origin, KeepAwake: logind.KeepAwake}
+}
+
+// places opens the destinations of cfg.
+func (a *app) places(cfg *config.Config) places {
 	var receiver local.Receiver = local.Progs{}
 	if cfg.Receiver == config.ReceiverNative {
 		receiver = local.Native{Checkpoint: cfg.Checkpoint}
 	}
-	places := places{
+	return places{
 		local:  local.Opener{Zone: cfg.Timezone, Receiver: receiver},
 		remote: a.remote(cfg),
 	}
-	return &jobs.Runner{Config: cfg, Log: log, Slots: slots, Progress: progress, Open: places.open, At: places.at, Origin: places.remote.Origin, KeepAwake: logind.KeepAwake}
 }
 
 // remote opens what is on other machines. BTRKEEP_SSH is the ssh program and its first arguments.

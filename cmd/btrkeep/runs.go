@@ -18,11 +18,15 @@ import (
 )
 
 func (a *app) runCommand() *cobra.Command {
-	var dry bool
+	var dry, wait bool
 	c := &cobra.Command{
 		Use: "run [JOB…]", Short: "run jobs now and wait for them",
 		Long: `Run jobs now (all of them without a name) and wait for them: through the daemon
-if one runs with this configuration, else here.
+if one runs with this configuration, else here. Without a name, jobs that are
+paused are left out.
+
+A job that is running already is not run again (exit status 75); with --wait it is
+waited for, and then run.
 
 Exit status: 0 done; 1 a run failed; 2 usage or configuration; 75 not now.`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -33,18 +37,37 @@ Exit status: 0 done; 1 a run failed; 2 usage or configuration; 75 not now.`,
 			if dry {
 				return a.plan(c.Context(), cfg, list)
 			}
-			if records, err := a.runByDaemon(c.Context(), cfg, list); !errors.Is(err, daemon.ErrNotRunning) {
-				if err != nil {
-					return &exitError{exitFailed, err}
-				}
-				return a.report(records)
+			var paused []jobs.Record
+			if len(args) == 0 {
+				list, paused = withoutPaused(cfg, list)
 			}
-			return a.report(a.runHere(c.Context(), cfg, list, runGroup))
+			run := a.runThem
+			if wait {
+				run = a.runInTurn
+			}
+			records, err := run(c.Context(), cfg, list)
+			if err != nil {
+				return &exitError{exitFailed, err}
+			}
+			return a.report(append(records, paused...))
 		},
 	}
 	c.Flags().BoolVarP(&dry, "dry-run", "n", false, "show what would be done and change nothing")
+	c.Flags().BoolVar(&wait, "wait", false, "wait for a job that is running already, then run it")
 	a.jsonFlag(c)
 	return c
+}
+
+// runThem runs jobs through the daemon, or here if there is none.
+func (a *app) runThem(ctx context.Context, cfg *config.Config, list []config.Job) ([]jobs.Record, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	records, err := a.runByDaemon(ctx, cfg, list)
+	if errors.Is(err, daemon.ErrNotRunning) {
+		return a.runHere(ctx, cfg, list, runGroup), nil
+	}
+	return records, err
 }
 
 func (a *app) backupCommand() *cobra.Command {
@@ -212,7 +235,7 @@ func (a *app) printRecord(r jobs.Record) {
 			fmt.Fprintf(a.stdout, "%s: %s: %s %s, %s in %.1f s%s\n", r.Job, t.Destination, t.Snapshot, basisText(t.Parent), formatBytes(t.Bytes), t.Seconds, before)
 		case t.Result == jobs.ResultOK:
 			fmt.Fprintf(a.stdout, "%s: %s: up to date\n", r.Job, t.Destination)
-		case t.Result == jobs.ResultAbsent, t.Result == jobs.ResultBusy:
+		case t.Result == jobs.ResultAbsent, t.Result == jobs.ResultBusy, t.Result == jobs.ResultPaused, t.Result == jobs.ResultCancelled:
 			fmt.Fprintf(a.stdout, "%s: %s: %s\n", r.Job, t.Destination, t.Error)
 			a.printHint(t.Hint)
 		}

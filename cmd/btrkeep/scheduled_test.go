@@ -50,7 +50,7 @@ verify      = { schedule = "@every 1h", deep = true, max_time = "10m" }
 	m.metTask("verify", 2*time.Hour)
 	daemon := m.startDaemon()
 	eventually(t, "the verify that was missed is made", func() bool { return last().Result == "ok" })
-	if r := m.must("status"); !regexp.MustCompile(`(?m)^ +verified just now: ok$`).MatchString(r.stdout) {
+	if r := m.must("status"); !regexp.MustCompile(`(?m)^home .* (verify )?\d+s$`).MatchString(r.stdout) {
 		t.Errorf("status: %s", r)
 	}
 	daemon.stop()
@@ -100,7 +100,7 @@ drill       = { schedule = "@monthly" }
 	m.mustRun()
 	m.metTask("drill", 40*24*time.Hour)
 	daemon := m.startDaemon()
-	proved := regexp.MustCompile(`(?m)^ +restore proved just now, \d`)
+	proved := regexp.MustCompile(`(?m)^home .* (drill )?\d+s$`)
 	eventually(t, "the drill that was missed is made", func() bool { return proved.MatchString(m.btrkeep("status").stdout) })
 	daemon.stop()
 	if log := daemon.stderr.String(); !strings.Contains(log, "drill of default: ok in ") {

@@ -133,8 +133,11 @@ var (
 		{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "TIME"},
 		{regexp.MustCompile(`(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d{4}-\d\d-\d\d \d\d:\d\d`), "WHEN"},
 		{regexp.MustCompile(`(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d\d \d\d:\d\d`), "WHEN"},
+		{regexp.MustCompile(`  ((Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d\d|\d\d:\d\d)  `), "  CLOCK  "}, // in a column of status
+		{regexp.MustCompile(`\d{4}-\d\d-\d\d (Mon|Tue|Wed|Thu|Fri|Sat|Sun)  [·●○✗-]{24}`), "HOURS"},
+		{regexp.MustCompile(`\d{4} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d\d (Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d\d:\d\d`), "TIME"},
 		{regexp.MustCompile(`\d{4}-\d\d-\d\d`), "DAY"},
-		{regexp.MustCompile(`\d+(\.\d+)? ([KMG]i)?B( \(\d+ %\))?`), "SIZE"},
+		{regexp.MustCompile(`\d+(\.\d+)? ([KMG]i)?B( \(\d+ %\))?|\b\d+(\.\d+)?[KMGB]( \d+%)?`), "SIZE"},
 		{regexp.MustCompile(`\b\d+(\.\d+)? s\b|\b\d+(\.\d+)?m?s\b`), "SECONDS"},
 		{regexp.MustCompile(`process \d+`), "process PID"},
 		{regexp.MustCompile(`\d{8}-\d{6}\b`), "NAME"},

@@ -47,7 +47,7 @@ func TestPushAndPull(t *testing.T) {
 			for _, b := range l.Destinations[0].Backups {
 				m.identical(l.snapshotPath(b), b.Path)
 			}
-			if r := m.btrkeep("status"); r.status != 0 || !strings.Contains(r.stdout, h[0].Snapshot) {
+			if r := m.btrkeep("status"); r.status != 0 || !strings.Contains(r.stdout, "  ok  ") {
 				t.Errorf("%s", r)
 			}
 			if r := m.btrkeep("plan"); r.status != 0 || !strings.Contains(r.stdout, "against "+h[0].Snapshot) {

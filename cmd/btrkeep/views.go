@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/btrkeep/btrkeep/config"
-	"github.com/btrkeep/btrkeep/daemon"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
@@ -34,27 +33,51 @@ func (a *app) viewer(cfg *config.Config) *jobs.Runner {
 	return a.runner(cfg, a.quiet(), &jobs.Slots{}, nil)
 }
 
-func (a *app) listCommand() *cobra.Command {
-	return a.view("list [JOB]", "snapshots and backups: which are complete, common, pinned", "", cobra.MaximumNArgs(1), a.list)
+// looker is a viewer for many jobs: all see the file systems as they were at one moment. It is for one command.
+func (a *app) looker(cfg *config.Config) *jobs.Runner {
+	view := &jobs.View{}
+	places := a.places(cfg)
+	places.local.View = &view.View
+	r := a.viewer(cfg)
+	r.View, r.Open, r.At = view, places.open, places.at
+	return r
 }
 
-func (a *app) list(ctx context.Context, cfg *config.Config, list []config.Job) error {
-	listings := []jobs.Listing{}
+func (a *app) listCommand() *cobra.Command {
+	tree := false
+	c := a.view("list [JOB]", "snapshots and backups: which are complete, common, pinned", `With --tree the same as a drawing: for each snapshot, on an axis of years, months,
+days and times, at which places it is, the oldest first.
+
+  `+treeLegend, cobra.MaximumNArgs(1),
+		func(ctx context.Context, cfg *config.Config, list []config.Job) error {
+			return a.list(ctx, cfg, list, tree)
+		})
+	c.Flags().BoolVar(&tree, "tree", false, "draw what is kept on a time axis")
+	c.MarkFlagsMutuallyExclusive("json", "tree")
+	return c
+}
+
+func (a *app) list(ctx context.Context, cfg *config.Config, list []config.Job, tree bool) error {
 	status := exitOK
-	for _, j := range list {
-		l := a.viewer(cfg).List(ctx, j)
+	r := a.looker(cfg)
+	listings := jobs.Each(ctx, list, r.List)
+	for _, l := range listings {
 		switch {
 		case l.Absent && status == exitOK:
 			status = exitNotNow
 		case l.Error != "" && !l.Absent:
 			status = exitFailed
 		}
-		listings = append(listings, l)
 	}
 	if a.json {
 		if err := a.printJSON(listings); err != nil {
 			return err
 		}
+	} else if tree {
+		for _, l := range listings {
+			a.printLines(treeLines(l, cfg.Timezone, a.screen()))
+		}
+		a.printLines([]string{"", treeLegend})
 	} else if err := a.table(func(w io.Writer) {
 		for _, l := range listings {
 			writeListing(w, l, cfg.Timezone)
@@ -63,6 +86,12 @@ func (a *app) list(ctx context.Context, cfg *config.Config, list []config.Job) e
 		return err
 	}
 	return a.problems(listings, status)
+}
+
+func (a *app) printLines(lines []string) {
+	for _, line := range lines {
+		fmt.Fprintln(a.stdout, line)
+	}
 }
 
 func (a *app) problems(listings []jobs.Listing, status int) error {
@@ -121,24 +150,30 @@ func flags(pinned string, own bool) []string {
 }
 
 func (a *app) historyCommand() *cobra.Command {
-	var limit int
+	limit, days := 0, false
 	c := &cobra.Command{
 		Use: "history [JOB]", Short: "past runs, newest first", Args: cobra.MaximumNArgs(1),
+		Long: `Past runs, newest first, also those of jobs that have left the configuration. With
+--days as a drawing: a line for each day, with a mark for each hour.
+
+  ` + daysLegend,
 		RunE: func(_ *cobra.Command, args []string) error {
 			cfg, err := a.load()
 			if err != nil {
 				return err
 			}
-			return a.history(cfg, args, limit)
+			return a.history(cfg, args, limit, days)
 		},
 	}
 	c.Flags().IntVarP(&limit, "number", "n", 0, "show only the newest `N` runs")
+	c.Flags().BoolVar(&days, "days", false, "draw a line for each day")
 	a.jsonFlag(c)
+	c.MarkFlagsMutuallyExclusive("json", "days")
 	return c
 }
 
 // history shows past runs, also those of jobs that have left the configuration.
-func (a *app) history(cfg *config.Config, names []string, limit int) error {
+func (a *app) history(cfg *config.Config, names []string, limit int, days bool) error {
 	name := strings.Join(names, "")
 	records, err := jobs.History(cfg.StateDir, name)
 	if err != nil {
@@ -154,6 +189,13 @@ func (a *app) history(cfg *config.Config, names []string, limit int) error {
 	}
 	if a.json {
 		return a.printJSON(records)
+	}
+	if days {
+		for _, of := range byJob(records) {
+			a.printLines(dayLines(of, cfg.Timezone, a.screen()))
+		}
+		a.printLines([]string{"", daysLegend})
+		return nil
 	}
 	return a.table(func(w io.Writer) {
 		fmt.Fprintln(w, "STARTED\tJOB\tRESULT\tTOOK\tSNAPSHOT\tDESTINATION\tPARENT\tSENT\tPRUNED")
@@ -194,111 +236,3 @@ func writeRecord(w io.Writer, r jobs.Record, zone *time.Location) {
 
 // oneLine is an error, which may be several joined, as a line of a table.
 func oneLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
-
-func (a *app) statusCommand() *cobra.Command {
-	return a.view("status [JOB…]", "how each job and destination stands", `Per job and destination: the newest backup and its age, the last result, the
-next run, and how many snapshots wait to be brought over.
-
-Exit status: 0 all is well; 1 something fails or is stale; 2 configuration.`, cobra.ArbitraryArgs, a.status)
-}
-
-func (a *app) status(ctx context.Context, cfg *config.Config, list []config.Job) error {
-	now := time.Now()
-	all, late := []jobs.Status{}, false
-	for _, j := range list {
-		s := a.viewer(cfg).Status(ctx, j, now)
-		late = late || s.Late()
-		all = append(all, s)
-	}
-	running := a.askDaemon(ctx, cfg, all)
-	if a.json {
-		if err := a.printJSON(all); err != nil {
-			return err
-		}
-	} else if err := a.table(func(w io.Writer) {
-		fmt.Fprintln(w, "JOB\tDESTINATION\tSTATE\tNEWEST BACKUP\tAGE\tLAST RESULT\tNEXT RUN\tBACKLOG\tFREE")
-		for _, s := range all {
-			writeStatus(w, s, now, cfg.Timezone)
-		}
-	}); err != nil {
-		return err
-	}
-	if !a.json {
-		for _, s := range all {
-			a.statusProblems(s)
-		}
-		if !running {
-			fmt.Fprintln(a.stderr, "btrkeep: hint: the daemon is not running: nothing happens on schedule (systemctl enable --now btrkeep)")
-		}
-	}
-	if late {
-		return &exitError{status: exitFailed}
-	}
-	return nil
-}
-
-// askDaemon adds what the daemon knows better: which jobs are running, and when it will start the next run.
-func (a *app) askDaemon(ctx context.Context, cfg *config.Config, all []jobs.Status) (running bool) {
-	client, err := daemon.Dial(cfg.RuntimeDir)
-	if err != nil {
-		return false
-	}
-	status, err := client.Status(ctx)
-	if err != nil {
-		return false
-	}
-	for i := range all {
-		for _, p := range status.Running {
-			if p.Job == all[i].Job {
-				all[i].State, all[i].Step = doing(p, all[i])
-			}
-		}
-		if next, ok := status.Next[all[i].Job]; ok {
-			all[i].NextRun = next
-		}
-	}
-	if status.ReloadError != "" {
-		fmt.Fprintf(a.stderr, "btrkeep: warning: the daemon did not take the configuration as it is now, the one before stays in force: %s\n", status.ReloadError)
-	}
-	return true
-}
-
-func writeStatus(w io.Writer, s jobs.Status, now time.Time, zone *time.Location) {
-	job := s.Job
-	for _, d := range s.Destinations {
-		state := d.State
-		if s.State == "running" {
-			state = "running"
-		}
-		age, free := "-", "-"
-		if !d.NewestTime.IsZero() {
-			age = formatAge(time.Duration(d.AgeSeconds) * time.Second)
-		}
-		if d.Total > 0 {
-			free = fmt.Sprintf("%s (%d %%)", formatBytes(d.Free), 100*d.Free/d.Total)
-		}
-		next := "-"
-		if !s.NextRun.IsZero() {
-			next = s.NextRun.In(zone).Format("Jan 02 15:04")
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", job, d.Name, state, orDash(d.Newest), age, orDash(d.LastResult), next, d.Backlog, free)
-		if text := proofText(d, now); text != "" {
-			fmt.Fprintf(w, aside+"%6s%s\n", "", text)
-		}
-		job = ""
-	}
-}
-
-func (a *app) statusProblems(s jobs.Status) {
-	if s.Error != "" {
-		fmt.Fprintf(a.stderr, "btrkeep: error: %s: %s\n", s.Job, s.Error)
-		a.printHint(s.Hint)
-	} else if s.State == "failing" && s.LastError != "" {
-		fmt.Fprintf(a.stderr, "btrkeep: error: %s: last run: %s\n", s.Job, s.LastError)
-	}
-	for _, d := range s.Destinations {
-		if d.State == "failing" && d.LastError != "" && !strings.HasSuffix(s.LastError, d.LastError) {
-			fmt.Fprintf(a.stderr, "btrkeep: error: %s: %s: %s\n", s.Job, d.Name, d.LastError)
-		}
-	}
-}

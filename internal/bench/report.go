@@ -26,6 +26,7 @@ type report struct {
 	Sends     []row  `json:"sends"`
 	Together  []row  `json:"two_receives"`
 	Verifies  []row  `json:"verify"`
+	Status    []row  `json:"status"`
 	sshReport
 }
 
@@ -58,6 +59,7 @@ func (r *report) print(out io.Writer) error {
 	printPairs(w, r.Sends, "Sending from cold caches to nobody. MB/s is of the files' data.")
 	printPairs(w, r.Together, "Two native receives into one file system, each until its data is on the disk.")
 	printPairs(w, r.Verifies, "A backup held against its snapshot: verify --deep, and rsync -nac, which looks neither at xattrs nor at which names are one file. MB/s is of both.\nThe aim: rsync takes at least 0.9 times the wall time of btrkeep.")
+	printStatus(w, r.Status)
 	r.sshReport.print(w)
 	return w.Flush()
 }

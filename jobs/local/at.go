@@ -24,13 +24,13 @@ func (o Opener) AtFor(_ context.Context, job config.Job, d config.Destination, o
 		return nil, err
 	}
 	if d.RequireMount != "" {
-		if ok, err := btrfs.IsMountPoint(d.RequireMount); err != nil {
+		if ok, err := o.View.IsMountPoint(d.RequireMount); err != nil {
 			return nil, err
 		} else if !ok {
 			return nil, fmt.Errorf("%w: nothing is mounted at %s", jobs.ErrAbsent, d.RequireMount)
 		}
 	}
-	fsys, err := btrfs.Stat(existing)
+	fsys, err := o.View.Stat(existing)
 	if errors.Is(err, btrfs.ErrNotBtrfs) {
 		return nil, &jobs.HintError{Err: fmt.Errorf("%w: %s is not on btrfs", jobs.ErrAbsent, existing), Hint: "is the disk mounted?"}
 	} else if err != nil {

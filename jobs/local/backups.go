@@ -33,11 +33,11 @@ func (d *Dir) children() ([]btrfs.Subvolume, error) {
 	if err != nil {
 		return nil, fmt.Errorf("destination %s: %w", d.path, err)
 	}
-	all, err := btrfs.List(d.path)
+	all, err := d.opener.View.List(d.path)
 	if err != nil {
 		return nil, fmt.Errorf("list subvolumes of %s: %w", d.path, err)
 	}
-	return slices.DeleteFunc(all, func(s btrfs.Subvolume) bool { return !dir.Holds(s) }), nil
+	return all.In(dir), nil
 }
 
 // List lists the subvolumes in the directory.

@@ -39,6 +39,7 @@ type Receiver interface {
 type Opener struct {
 	Zone     *time.Location
 	Receiver Receiver
+	View     *btrfs.View // of those that only look; nil: each look is anew
 }
 
 // Dir is an open destination directory.
@@ -72,13 +73,13 @@ func (o Opener) Open(_ context.Context, job config.Job, d config.Destination, ow
 		return nil, err
 	}
 	if d.RequireMount != "" {
-		if ok, err := btrfs.IsMountPoint(d.RequireMount); err != nil {
+		if ok, err := o.View.IsMountPoint(d.RequireMount); err != nil {
 			return nil, err
 		} else if !ok {
 			return nil, fmt.Errorf("%w: nothing is mounted at %s", jobs.ErrAbsent, d.RequireMount)
 		}
 	}
-	fsys, err := btrfs.Stat(existing)
+	fsys, err := o.View.Stat(existing)
 	wasElsewhere := d.RequireMount == "" && last.MountPoint != "" && err == nil && above(fsys.MountPoint, last.MountPoint)
 	switch {
 	case errors.Is(err, btrfs.ErrNotBtrfs) && last.MountPoint != "" && d.RequireMount == "":
