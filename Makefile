@@ -47,6 +47,7 @@ test: ## all tests but the long ones, on real file systems if root
 	$(GO) test -count=1 -timeout 10m $(TESTFLAGS) ./...
 	BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -skip '$(native_only)' ./jobs
 	@tools/each.sh 'push pull' sh -c 'BTRKEEP_TEST_PLACE=$$0 $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -skip "$(here_only)|$(slow_far)" ./jobs'
+	BTRKEEP_TEST_GOARCH=386 $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -run Scripts ./cmd/btrkeep # what machines of 32 bits make of it
 
 .PHONY: race
 race: ## the tests of what runs side by side, under the race detector
@@ -59,6 +60,7 @@ test-long: ## also those that take long: booted systemd, many kills, many power 
 	BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) ./...
 	BTRKEEP_LONG=1 BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) -skip '$(native_only)' ./jobs
 	for place in push pull; do BTRKEEP_LONG=1 BTRKEEP_TEST_PLACE=$$place $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) -skip '$(here_only)' ./jobs || exit; done
+	BTRKEEP_TEST_GOARCH=386 BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 1h $(TESTFLAGS) ./cmd/btrkeep
 
 .PHONY: fuzz
 fuzz: ## what reads send streams, fed with what is none, for FUZZTIME each (root)
