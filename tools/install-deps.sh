@@ -4,7 +4,7 @@
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-missing= packages=
+missing='' packages=''
 for pair; do
 	name=${pair%%=*}
 	case $name in
