@@ -49,7 +49,7 @@ func TestManPageKeys(t *testing.T) {
 		t.Fatalf("only %d keys were found in package config: %v", len(keys), slices.Sorted(maps.Keys(keys)))
 	}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		if !regexp.MustCompile(`\*(\[[^\n]*)?` + key + `[].*]`).MatchString(text) {
+		if !regexp.MustCompile(`(?m)^[^\t\n]*\*[[.]?` + key + `[].*]`).MatchString(text) {
 			t.Errorf("%s lacks a key: add\n\n*%s* = _VALUE_\n\tWhat it means. Default: none.\n", page5, key)
 		}
 	}
