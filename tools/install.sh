@@ -19,7 +19,11 @@ doc=share/doc/btrkeep
 files() {
 	cat <<-END
 		0755 bin/btrkeep cat "\$program"
+		0755 lib/btrkeep/plug cat contrib/udev/plug
 		0644 lib/systemd/system/btrkeep.service unit contrib/systemd/btrkeep.service
+		0644 lib/systemd/system/btrkeep-plug@.service unit contrib/systemd/btrkeep-plug@.service
+		0644 $doc/examples/udev/90-btrkeep-plug.rules cat contrib/udev/90-btrkeep-plug.rules
+		0644 $doc/examples/udev/plug.conf cat contrib/udev/plug.conf
 		0644 share/man/man1/btrkeep.1.gz man docs/man/btrkeep.1.scd
 		0644 share/man/man5/btrkeep.toml.5.gz man docs/man/btrkeep.toml.5.scd
 		0644 share/bash-completion/completions/btrkeep completion bash
@@ -38,7 +42,7 @@ files() {
 	done
 }
 
-unit() { sed "s|/usr/bin/btrkeep|$PREFIX/bin/btrkeep|" "$1"; }
+unit() { sed -e "s|/usr/bin/btrkeep|$PREFIX/bin/btrkeep|" -e "s|/usr/lib/btrkeep|$PREFIX/lib/btrkeep|" "$1"; }
 man() { scdoc <"$1" | gzip -9n; }
 completion() { "${HOST_PROGRAM:-$program}" completion "$1"; }
 
@@ -52,7 +56,7 @@ if [ "$program" = --uninstall ]; then
 	files | while read -r _ path _; do
 		rm -f "$root/$path"
 	done
-	for dir in $doc/examples/drop-ins $doc/examples $doc; do
+	for dir in lib/btrkeep $doc/examples/drop-ins $doc/examples/udev $doc/examples $doc; do
 		rmdir "$root/$dir" 2>/dev/null || true
 	done
 	if booted; then

@@ -19,16 +19,23 @@ import (
 
 func (a *app) runCommand() *cobra.Command {
 	var dry bool
+	var below string
 	c := &cobra.Command{
 		Use: "run [JOB…]", Short: "run jobs now and wait for them",
 		Long: `Run jobs now (all of them without a name) and wait for them: through the daemon
-if one runs with this configuration, else here.
+if one runs with this configuration, else here. With --below only those that have
+something to do on one disk.
 
 Exit status: 0 done; 1 a run failed; 2 usage or configuration; 75 not now.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, list, err := a.selected(args)
 			if err != nil {
 				return err
+			}
+			if below != "" {
+				if list, err = jobsBelow(list, below); err != nil {
+					return err
+				}
 			}
 			if dry {
 				return a.plan(c.Context(), cfg, list)
@@ -43,6 +50,7 @@ Exit status: 0 done; 1 a run failed; 2 usage or configuration; 75 not now.`,
 		},
 	}
 	c.Flags().BoolVarP(&dry, "dry-run", "n", false, "show what would be done and change nothing")
+	c.Flags().StringVar(&below, "below", "", "only jobs with a destination in this `DIRECTORY` or below it")
 	a.jsonFlag(c)
 	return c
 }

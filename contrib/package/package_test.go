@@ -119,6 +119,9 @@ func wanted(t *testing.T, format string) []string {
 	files := []string{
 		"-rw------- /etc/btrkeep/btrkeep.toml",
 		"-rwxr-xr-x /usr/bin/btrkeep",
+		"-rwxr-xr-x /usr/lib/btrkeep/plug",
+		"-rw-r--r-- /usr/share/doc/btrkeep/examples/udev/90-btrkeep-plug.rules",
+		"-rw-r--r-- /usr/share/doc/btrkeep/examples/udev/plug.conf",
 		"-rw-r--r-- /usr/share/doc/btrkeep/LICENSES-OF-OTHERS",
 		"-rw-r--r-- /usr/share/doc/btrkeep/README.md",
 		"-rw-r--r-- /usr/share/doc/btrkeep/CHANGELOG.md",
@@ -243,9 +246,9 @@ func TestInstall(t *testing.T) {
 func TestScripts(t *testing.T) {
 	needs(t, "shellcheck")
 	var scripts []string
-	for _, pattern := range []string{"deb/p*", "rpm/*", "../../tools/*.sh"} {
+	for _, pattern := range []string{"deb/p*", "rpm/*", "../udev/plug*", "../../tools/*.sh"} {
 		found, err := filepath.Glob(pattern)
-		if err != nil || len(found) < 3 {
+		if err != nil || len(found) < 2 {
 			t.Fatalf("%s: %s, %v", pattern, found, err)
 		}
 		scripts = append(scripts, found...)
