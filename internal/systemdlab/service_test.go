@@ -64,6 +64,7 @@ func TestService(t *testing.T) {
 				{"Reload", l.testReload},
 				{"NotifyReload", l.testNotifyReload},
 				{"LateDisk", l.testLateDisk},
+				{"Plug", l.testPlug},
 				{"StopDuringTransfer", l.testStopDuringTransfer},
 				{"Watchdog", l.testWatchdog},
 				{"BadConfiguration", l.testBadConfiguration},
