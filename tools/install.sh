@@ -43,7 +43,7 @@ files() {
 }
 
 unit() { sed -e "s|/usr/bin/btrkeep|$PREFIX/bin/btrkeep|" -e "s|/usr/lib/btrkeep|$PREFIX/lib/btrkeep|" "$1"; }
-man() { scdoc <"$1" | gzip -9n; }
+man() { page=$(scdoc <"$1") && printf '%s\n' "$page" | gzip -9n; }
 completion() { "${HOST_PROGRAM:-$program}" completion "$1"; }
 
 # systemd is told if this is the running system, and not a directory from which a package is made.

@@ -5,9 +5,9 @@ cd "$(dirname "$0")/.."
 go=${GO:-go}
 
 echo "btrkeep is under the Apache License 2.0. In its program are also:"
+modules=$(GOOS=linux GOARCH=amd64 "$go" list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Dir}}{{end}}{{end}}' ./cmd/btrkeep)
 {
-	# shellcheck disable=SC2016 # a template, not of the shell
-	GOOS=linux GOARCH=amd64 "$go" list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Dir}}{{end}}{{end}}' ./cmd/btrkeep | LC_ALL=C sort -u
+	echo "$modules" | LC_ALL=C sort -u | sed '/^$/d'
 	echo "Go $("$go" env GOROOT)"
 } | while read -r module dir; do
 	texts=$(find -L "$dir" -maxdepth 1 -type f \( -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'notice*' \) | LC_ALL=C sort)
