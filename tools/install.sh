@@ -50,7 +50,8 @@ completion() { "${HOST_PROGRAM:-$program}" completion "$1"; }
 booted() { [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; }
 
 if [ "$program" = --uninstall ]; then
-	if booted; then
+	# The unit may also be one of a package.
+	if booted && [ -e "$root/lib/systemd/system/btrkeep.service" ]; then
 		systemctl disable --now btrkeep.service || true
 	fi
 	files | while read -r _ path _; do

@@ -5,8 +5,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-if ! commit=$(git rev-parse --short=12 HEAD 2>/dev/null); then
-	echo "This is no checkout of git: set VERSION, as in make VERSION=1.2.3 deb" >&2
+if ! commit=$(git rev-parse --short=12 HEAD); then
+	echo "git does not tell the version: set VERSION, as in make VERSION=1.2.3 deb" >&2
 	exit 1
 fi
 dirty=

@@ -369,7 +369,7 @@ func (l *lab) underWay(t *testing.T, job string) <-chan record {
 	t.Helper()
 	l.run(t, "btrfs subvolume create /mnt/src/%s", job)
 	l.run(t, "head -c 768M /dev/urandom >/mnt/src/%s/file", job)
-	l.write(t, mainConfig, config("native", fmt.Sprintf("\n[jobs.%s]\nsource = \"/mnt/src/%[1]s\"\ndestination = \"/mnt/dst/%[1]s\"\n", job)), 0o644)
+	l.write(t, mainConfig, "checkpoint = { bytes = \"32M\", time = \"10s\" }\n"+config("native", fmt.Sprintf("\n[jobs.%s]\nsource = \"/mnt/src/%[1]s\"\ndestination = \"/mnt/dst/%[1]s\"\n", job)), 0o644)
 	l.restart(t)
 
 	done := make(chan record, 1)
