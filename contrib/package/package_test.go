@@ -246,9 +246,9 @@ func TestInstall(t *testing.T) {
 func TestScripts(t *testing.T) {
 	needs(t, "shellcheck")
 	var scripts []string
-	for _, pattern := range []string{"deb/p*", "rpm/*", "../udev/plug*", "../../tools/*.sh"} {
+	for _, pattern := range []string{"deb/p*", "rpm/*", "../udev/plug", "../../tools/*.sh"} {
 		found, err := filepath.Glob(pattern)
-		if err != nil || len(found) < 2 {
+		if err != nil || len(found) == 0 {
 			t.Fatalf("%s: %s, %v", pattern, found, err)
 		}
 		scripts = append(scripts, found...)
