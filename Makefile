@@ -9,12 +9,13 @@ BENCHFLAGS ?= # such as -short
 FUZZTIME   ?= 150s
 tool        = $(GO) tool -modfile=tools/go.mod
 
-# Programs, or files, and the Debian packages that have them.
+# Programs, or files, and the Debian packages that have them; with @, only the program is taken out of the package.
 for_btrfs = mkfs.btrfs=btrfs-progs mount=mount losetup=mount unshare=util-linux
 # A C compiler and the kernel's headers, to hold the ioctl structs against them; btrbk, rsync and strace for a short version of the bench.
 for_man   = scdoc=scdoc
-for_test  = $(for_btrfs) $(for_man) dpkg-deb=dpkg rpm=rpm shellcheck=shellcheck git=git man=man-db mkfs.ext4=e2fsprogs blkid=util-linux systemd-analyze=systemd strace=strace btrbk=btrbk rsync=rsync \
-            sshd=openssh-server ssh=openssh-client nsenter=util-linux \
+for_test  = $(for_btrfs) $(for_man) dpkg-deb=dpkg rpm=rpm shellcheck=shellcheck git=git man=man-db \
+            mkfs.ext4=e2fsprogs blkid=util-linux systemd-analyze=systemd strace=strace btrbk=btrbk rsync=rsync \
+            sshd=openssh-server ssh=openssh-client nsenter=util-linux dbus-daemon=dbus-daemon promtool=@prometheus \
             gcc=gcc /usr/include/stdio.h=libc6-dev /usr/include/linux/btrfs.h=linux-libc-dev
 for_long  = $(for_test) lintian=lintian mmdebstrap=mmdebstrap systemd-nspawn=systemd-container nsenter=util-linux
 
@@ -22,7 +23,7 @@ for_long  = $(for_test) lintian=lintian mmdebstrap=mmdebstrap systemd-nspawn=sys
 native_only = GoesOn|StartsOver|Interrupted|TornOff|PowerCut|Lacks|OtherRefusals|Others
 # Those of what only this machine does: looking into files, programs that receive, files of state, locks that the test itself holds; and those that go
 # through more days than what was received today can have.
-here_only   = $(native_only)|Find|Follow|Verify|Drill|Fingerprint|When|Slots|Estimate|StatusOfProofs|Uneventful|Busy|Program|Older|Stage|RestoreKilled|Planted|ProtectionLasts|Symlinked|WithoutConfiguration|TwoDisks|TimeZone|ClockJumps|AwayForLong
+here_only   = $(native_only)|Group|Find|Follow|Verify|Drill|Fingerprint|When|Slots|Estimate|StatusOfProofs|Uneventful|Busy|Program|Older|Stage|RestoreKilled|Planted|ProtectionLasts|Symlinked|WithoutConfiguration|TwoDisks|TimeZone|ClockJumps|AwayForLong
 # Those that do one thing after the other, for long.
 one_by_one  = TwoDisks|OddPaths|PowerCut|TornOff|Interrupted|RestoreKilled|TimeZone|DaylightSaving|Program|Older|Stage|Planted|ClockJumps|AwayForLong
 # Those that take long with a login in each run, and tell nothing new then.
@@ -87,7 +88,7 @@ test-long: ## also those that take long: booted systemd, many kills, many power 
 fuzz: ## what reads send streams, fed with what is none, for FUZZTIME each (root)
 	@tools/install-deps.sh $(for_btrfs)
 	for target in FuzzDecode FuzzTap FuzzDecompress FuzzReceive; do \
-		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./btrfs/sendstream || exit; done
+		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1000x ./btrfs/sendstream || exit; done
 
 .PHONY: bench
 bench: ## side by side with btrbk and with btrfs send | btrfs receive (root)

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -35,7 +36,8 @@ func (l *loader) checkComplete(jobs []*draft) {
 		if d.receives() {
 			continue // see checkReceived
 		}
-		if _, ok := d.set["source"]; !ok && !misspelt(d.at, "source") {
+		_, group := d.set["sources"]
+		if _, ok := d.set["source"]; !ok && !group && !misspelt(d.at, "source") && !misspelt(d.at, "sources") {
 			l.fail(d.at.keyPlace(), `add what is backed up: source = "/home"`, "job %q has no source", d.Name)
 		}
 		_, short := d.set["destination"]
@@ -111,7 +113,20 @@ func otherPlace(n, first node) string {
 // checkSnapshotDirs gives the job of each snapshot directory, by machine and path: see at.
 func (l *loader) checkSnapshotDirs(jobs []*draft) map[string]string {
 	owners, seen := map[string]string{}, map[string]node{}
+	claim := func(d *draft, key, dir string, n node) {
+		if first, taken := seen[key]; taken {
+			l.fail(n.valuePlace(), "give one of them another snapshot_dir"+otherPlace(n, first),
+				"jobs %q and %q share the snapshot_dir %q", owners[key], d.Name, dir)
+			return
+		}
+		owners[key], seen[key] = d.Name, n
+	}
 	for _, d := range jobs {
+		for _, source := range d.Sources {
+			if m := d.Member(source); !IsPattern(source) {
+				claim(d, m.SnapshotPlace(), m.SnapshotDir, d.set["sources"])
+			}
+		}
 		dir := d.finish().SnapshotDir
 		n, ok := d.set["snapshot_dir"]
 		if !ok {
@@ -120,30 +135,30 @@ func (l *loader) checkSnapshotDirs(jobs []*draft) map[string]string {
 		if dir == "" || d.receives() {
 			continue // reported already, or there are none
 		}
-		key := at(d.Source, dir)
-		if first, taken := seen[key]; taken {
-			l.fail(n.valuePlace(), "give one of them another snapshot_dir"+otherPlace(n, first),
-				"jobs %q and %q share the snapshot_dir %q", owners[key], d.Name, dir)
-			continue
-		}
-		owners[key], seen[key] = d.Name, n
+		claim(d, at(d.Source, dir), dir, n)
 	}
 	return owners
 }
 
 // checkInside refuses a destination in its own source. It goes by the paths alone, so it cannot hold
-// for /, which every path is below, nor where a file system is said to be mounted in between.
+// for /, which every path is below, nor where a file system is said to be mounted in between, nor for patterns.
 func (l *loader) checkInside(d *draft, t *target, n node) {
-	source, destination := d.SourcePath(), path.Clean(pathOf(t.URL))
-	if d.Source == "" || hostOf(d.Source) != hostOf(t.URL) || !within(source, destination) {
-		return
+	sources := []string{d.Source}
+	if d.Source == "" {
+		sources = slices.DeleteFunc(slices.Clone(d.Sources), IsPattern)
 	}
-	between := t.RequireMount != "" && t.RequireMount != source && within(source, t.RequireMount)
-	if destination != source && (source == "/" || between) {
-		return
+	for _, s := range sources {
+		source, destination := pathOf(s), path.Clean(pathOf(t.URL))
+		if s == "" || hostOf(s) != hostOf(t.URL) || !within(source, destination) {
+			continue
+		}
+		between := t.RequireMount != "" && t.RequireMount != source && within(source, t.RequireMount)
+		if destination != source && (source == "/" || between) {
+			continue
+		}
+		l.fail(n.valuePlace(), "choose a directory elsewhere; if another disk is mounted there, name its mount point as require_mount",
+			"destination %q is inside its own source %q", t.URL, s)
 	}
-	l.fail(n.valuePlace(), "choose a directory elsewhere; if another disk is mounted there, name its mount point as require_mount",
-		"destination %q is inside its own source %q", t.URL, d.Source)
 }
 
 func (l *loader) checkMount(t *target) {

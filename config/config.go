@@ -16,22 +16,30 @@ type Config struct {
 	RuntimeDir string         // absolute; locks and the control socket
 	Checkpoint Checkpoint
 	Receiver   Receiver
-	Metrics    string   // host:port, or "" for off
-	Textfile   string   // path of a Prometheus textfile, or ""
+	Metrics    string   // host:port at which Prometheus may ask, or "" for off
+	Textfile   string   // path of a file for the node exporter, or ""
+	Notify     Notify   // that of [defaults]: whom to tell of what concerns no job alone
 	Jobs       []Job    // sorted by name
+	Groups     []Job    // those that stand for others, once these have taken their place in Jobs: see jobs.Members
 	Files      []string // the files that were read, in order
 	Warnings   []string // things that are allowed but probably not meant, each with its position
 }
 
 // Job is one source subvolume, its schedule, its retention and its destinations.
 type Job struct {
-	Name          string // [A-Za-z0-9][A-Za-z0-9_.-]{0,63}: it names a lock file
-	Source        string // absolute, clean; or ssh://user@host:port/path, and then SnapshotDir is a path there
-	SnapshotDir   string // absolute, clean; default <source>/.btrkeep
+	Name          string   // [A-Za-z0-9][A-Za-z0-9_.-]{0,63}: it names a lock file
+	Source        string   // absolute, clean; or ssh://user@host:port/path, and then SnapshotDir is a path there
+	Sources       []string // of a group, which stands for several jobs: absolute paths, patterns of path.Match, ssh:// urls. Source and SnapshotDir are empty; see Member
+	Group         string   // the name of the group that the job is a member of
+	Matched       bool     // a pattern of the group has found it: somebody else may have put it there
+	SnapshotDir   string   // absolute, clean; default <source>/.btrkeep
 	NameFormat    NameFormat
 	Schedule      Schedule // zero value: never by itself, only by `btrkeep run`
 	Jitter        Duration
-	CatchUp       bool // default true
+	CatchUp       bool   // default true
+	Window        Window // when the daemon may begin a task; zero value: at any time
+	OnlyOnAC      bool   // the daemon begins nothing while the machine runs on battery
+	InhibitSleep  bool   // the machine is kept from going to sleep during a run
 	OnlyIfChanged bool
 	IOClass       IOClass  // default idle
 	Timeout       Duration // 0: none
@@ -39,6 +47,7 @@ type Job struct {
 	Verify        Verify
 	Drill         Drill
 	Hooks         Hooks
+	Notify        Notify
 	StallTimeout  Duration      // how long nothing may come through the line to another machine; default 10 min
 	Received      string        // instead of a source and destinations: a directory of this machine in which others keep backups, and may delete none. SnapshotDir is the same
 	Adhoc         bool          // not from a file: made by Adhoc

@@ -1,8 +1,6 @@
 package config
 
 import (
-	"net"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -79,21 +77,6 @@ func (l *loader) positive(n node, value int64) {
 	if value == 0 {
 		l.fail(n.valuePlace(), "leave it out for the default", "%q cannot be zero", n.key())
 	}
-}
-
-// metrics is an address to listen at.
-func (l *loader) metrics(target *string) func(node) {
-	return l.checked(target, func(s string) (string, error) {
-		const hint = `write an address and a port, such as "127.0.0.1:9797" or ":9797"`
-		host, port, err := net.SplitHostPort(s)
-		if err != nil || strings.ContainsAny(host, " /") {
-			return "", refuse(hint, "bad address %q", s)
-		}
-		if number, err := strconv.Atoi(port); err != nil || number < 1 || number > 65535 {
-			return "", refuse(hint, "address %q has a bad port", s)
-		}
-		return s, nil
-	})
 }
 
 func (l *loader) textfile(target *string) func(node) {

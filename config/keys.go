@@ -50,7 +50,7 @@ func (d *draft) finish() Job {
 	}
 	if j.Received != "" { // whatever [defaults] say of other jobs
 		return Job{
-			Name: j.Name, Received: j.Received, Schedule: j.Schedule, Jitter: j.Jitter, CatchUp: j.CatchUp, IOClass: j.IOClass, Timeout: j.Timeout, Keep: j.Keep, Hooks: j.Hooks,
+			Name: j.Name, Received: j.Received, Schedule: j.Schedule, Jitter: j.Jitter, CatchUp: j.CatchUp, Window: j.Window, OnlyOnAC: j.OnlyOnAC, InhibitSleep: j.InhibitSleep, IOClass: j.IOClass, Timeout: j.Timeout, Keep: j.Keep, Hooks: j.Hooks, Notify: j.Notify,
 			SnapshotDir: j.Received, StallTimeout: j.StallTimeout, Destinations: []Destination{{Name: ReceivedName, URL: j.Received, Keep: j.Keep}},
 		}
 	}
@@ -105,11 +105,15 @@ func (l *loader) job(d *draft) fields {
 	j := &d.Job
 	keys := fields{
 		"source":          l.checked(&j.Source, cleanSource),
+		"sources":         l.sources(&j.Sources),
 		"snapshot_dir":    l.path(&j.SnapshotDir),
 		"name_format":     l.value(&j.NameFormat),
 		"schedule":        l.value(&j.Schedule),
 		"jitter":          l.value(&j.Jitter),
 		"catch_up":        l.boolean(&j.CatchUp),
+		"window":          l.value(&j.Window),
+		"only_on_ac":      l.boolean(&j.OnlyOnAC),
+		"inhibit_sleep":   l.boolean(&j.InhibitSleep),
 		"only_if_changed": l.boolean(&j.OnlyIfChanged),
 		"io_class":        l.value(&j.IOClass),
 		"timeout":         l.value(&j.Timeout),
@@ -119,6 +123,7 @@ func (l *loader) job(d *draft) fields {
 		"verify":          l.verify(&j.Verify),
 		"drill":           l.drill(&j.Drill),
 		"hooks":           l.hooks(&j.Hooks),
+		"notify":          l.notify(&j.Notify),
 		"destination":     l.short(d),
 		"destinations":    l.named(d),
 	}

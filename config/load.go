@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Load reads the file at path and the *.toml files of the drop-in directory beside it.
@@ -70,6 +71,7 @@ type loader struct {
 	jobs     []node          // the tables [jobs]
 	errors   Errors
 	warnings Errors
+	secrets  []string // values that no message may show
 
 	incomplete bool // something was not read, and what seems missing may be there
 	tooMany    bool // because there are maxMistakes before it
@@ -100,7 +102,10 @@ func load(texts []source, env func(string) string) (*Config, error) {
 	}
 	l.checkPlaces(jobs)
 	l.checkDrills(jobs)
+	l.checkSources(append(jobs, defaults))
 	l.checkReceived(append(jobs, defaults))
+	l.config.Notify = defaults.Notify
+	l.warnNotify(defaults, jobs)
 	l.environment(env)
 	return l.finish(jobs)
 }
@@ -155,6 +160,7 @@ func (l *loader) readJob(d *draft, n node) {
 func (l *loader) finish(jobs []*draft) (*Config, error) {
 	if len(l.errors) > 0 {
 		list := l.sorted(l.errors)
+		l.hide(list)
 		if l.tooMany {
 			list = append(list, &Error{File: list[len(list)-1].File, Msg: "too many mistakes, the rest is not shown", Hint: "is this the configuration of btrkeep?"})
 		}
@@ -175,6 +181,18 @@ func (l *loader) finish(jobs []*draft) (*Config, error) {
 		c.Warnings = append(c.Warnings, w.Position()+": "+w.Msg)
 	}
 	return c, nil
+}
+
+// hide makes secrets unreadable in the lines that mistakes are in; columns stay.
+func (l *loader) hide(list Errors) {
+	for _, secret := range l.secrets {
+		if secret == "" {
+			continue
+		}
+		for _, e := range list {
+			e.Text = strings.ReplaceAll(e.Text, secret, strings.Repeat("*", utf8.RuneCountInString(secret)))
+		}
+	}
 }
 
 // sorted also drops repetitions: a mistake in [defaults] is found again in every job.

@@ -7,12 +7,6 @@ func (l *loader) notYet(jobs []*draft) {
 		l.fail(at, hint, "%s not available in this version of btrkeep", what)
 	}
 	const remove = "remove this line"
-	if n, ok := l.globals["metrics"]; ok && l.config.Metrics != "" {
-		refuse(n.keyPlace(), remove, "metrics are")
-	}
-	if n, ok := l.globals["textfile"]; ok && l.config.Textfile != "" {
-		refuse(n.keyPlace(), remove, "metrics in a textfile are")
-	}
 	for _, d := range jobs {
 		for _, t := range d.targets {
 			if scheme, ok := schemeOf(t.URL); ok && scheme != "ssh" {

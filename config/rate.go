@@ -1,9 +1,7 @@
 package config
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -14,10 +12,10 @@ type Rate struct {
 	Zone    *time.Location // of the windows; nil is UTC
 }
 
-// RateWindow is a limit from a time of day, which belongs to it, until another one, which does not. It may go past midnight.
+// RateWindow is a limit for a part of each day.
 type RateWindow struct {
-	From, Until time.Duration // since midnight by the clock on the wall
-	Limit       Size          // 0: no limit
+	Window
+	Limit Size // 0: no limit
 }
 
 // IsZero reports whether there is no limit at any time.
@@ -35,9 +33,8 @@ func (r Rate) At(t time.Time) Size {
 		zone = time.UTC
 	}
 	t = t.In(zone)
-	clock := time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute + time.Duration(t.Second())*time.Second
 	for _, w := range r.Windows {
-		if w.holds(clock) {
+		if w.Holds(t) {
 			return w.Limit
 		}
 	}
@@ -46,19 +43,6 @@ func (r Rate) At(t time.Time) Size {
 
 // BytesAt is At for who does not know a Size.
 func (r Rate) BytesAt(t time.Time) int64 { return int64(r.At(t)) }
-
-func (w RateWindow) holds(clock time.Duration) bool {
-	if w.From < w.Until {
-		return w.From <= clock && clock < w.Until
-	}
-	return w.From <= clock || clock < w.Until
-}
-
-// String is the window as the configuration writes it.
-func (w RateWindow) String() string {
-	text := func(d time.Duration) string { return fmt.Sprintf("%02d:%02d", d/time.Hour, d%time.Hour/time.Minute) }
-	return text(w.From) + "-" + text(w.Until)
-}
 
 const (
 	rateHint   = `write bytes per second such as "50M", "none", or by time of day { default = "10M", "22:00-06:00" = "none" }`
@@ -82,26 +66,6 @@ func (l limit) UnmarshalText(text []byte) error {
 	return nil
 }
 
-func parseWindow(text string) (w RateWindow, err error) {
-	from, until, _ := strings.Cut(text, "-")
-	var good, good2 bool
-	w.From, good = clockTime(from)
-	w.Until, good2 = clockTime(until)
-	if until == "24:00" {
-		w.Until, good2 = 24*time.Hour, true
-	}
-	if !good || !good2 || w.From == w.Until {
-		return w, refuse(windowHint, "bad time of day %q", text)
-	}
-	return w, nil
-}
-
-// clockTime is a time of day, written 06:00.
-func clockTime(text string) (time.Duration, bool) {
-	t, err := time.Parse("15:04", text)
-	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute, err == nil && len(text) == len("15:04")
-}
-
 // rate reads a limit, or a table of them.
 func (l *loader) rate(r *Rate) func(node) {
 	return func(n node) {
@@ -119,22 +83,18 @@ func (l *loader) rate(r *Rate) func(node) {
 				l.value(limit{&r.Default})(entry)
 				continue
 			}
-			w, err := parseWindow(entry.key())
+			span, err := parseWindow(entry.key(), windowHint)
 			if err != nil {
 				l.refusedKey(entry, err)
 				continue
 			}
+			w := RateWindow{Window: span}
 			l.value(limit{&w.Limit})(entry)
-			if i := slices.IndexFunc(r.Windows, w.overlaps); i >= 0 {
+			if i := slices.IndexFunc(r.Windows, func(other RateWindow) bool { return w.overlaps(other.Window) }); i >= 0 {
 				l.fail(entry.keyPlace(), "give each time of day one rate", "%q overlaps %q", entry.key(), r.Windows[i])
 				continue
 			}
 			r.Windows = append(r.Windows, w)
 		}
 	}
-}
-
-// overlaps reports whether there is a time of day in both: then the beginning of one is in the other.
-func (w RateWindow) overlaps(other RateWindow) bool {
-	return w.holds(other.From) || other.holds(w.From)
 }

@@ -70,7 +70,7 @@ func TestRateOfOneSize(t *testing.T) {
 func TestWindows(t *testing.T) {
 	minute := rapid.Map(rapid.IntRange(0, 24*60-1), func(m int) time.Duration { return time.Duration(m) * time.Minute })
 	window := rapid.Custom(func(t *rapid.T) RateWindow {
-		return RateWindow{From: minute.Draw(t, "from"), Until: minute.Draw(t, "until")}
+		return RateWindow{Window: Window{From: minute.Draw(t, "from"), Until: minute.Draw(t, "until")}}
 	}).Filter(func(w RateWindow) bool { return w.From != w.Until })
 	var day []time.Duration
 	for m := range 24 * 60 {
@@ -79,10 +79,10 @@ func TestWindows(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := window.Draw(t, "a"), window.Draw(t, "b")
 		both := slices.ContainsFunc(day, func(m time.Duration) bool { return a.holds(m) && b.holds(m) })
-		if a.overlaps(b) != both || b.overlaps(a) != both {
-			t.Errorf("%s and %s overlap: %t, but %t", a, b, both, a.overlaps(b))
+		if a.overlaps(b.Window) != both || b.overlaps(a.Window) != both {
+			t.Errorf("%s and %s overlap: %t, but %t", a, b, both, a.overlaps(b.Window))
 		}
-		if again, err := parseWindow(a.String()); err != nil || again != a {
+		if again, err := parseWindow(a.String(), ""); err != nil || again != a.Window {
 			t.Errorf("%s becomes %s, %v", a, again, err)
 		}
 	})

@@ -205,11 +205,11 @@ func (l *loader) argv(target *[]string) func(node) {
 		switch {
 		case !ok:
 		case len(argv) == 0:
-			l.fail(n.valuePlace(), hint, "hook %q names no program", n.key())
+			l.fail(n.valuePlace(), hint, "%q names no program", n.key())
 		case !strings.HasPrefix(argv[0], "/"):
-			l.fail(n.valuePlace(), hint, "program %q of hook %q is not an absolute path", argv[0], n.key())
+			l.fail(n.valuePlace(), hint, "program %q of %q is not an absolute path", argv[0], n.key())
 		case strings.Contains(strings.Join(argv, ""), "\x00"):
-			l.fail(n.valuePlace(), hint, "hook %q contains a NUL byte", n.key())
+			l.fail(n.valuePlace(), hint, "%q contains a NUL byte", n.key())
 		default:
 			*target = argv
 		}

@@ -8,7 +8,7 @@ import (
 
 // checkReceived refuses what makes no sense in a job that only prunes what others keep here, and what would let them do harm.
 func (l *loader) checkReceived(jobs []*draft) {
-	fit := []string{"received", "schedule", "jitter", "catch_up", "keep", "io_class", "timeout", "hooks"}
+	fit := []string{"received", "schedule", "jitter", "catch_up", "window", "only_on_ac", "inhibit_sleep", "keep", "io_class", "timeout", "hooks", "notify"}
 	seen := map[string]node{}
 	others := ownPlaces(jobs)
 	for _, d := range jobs {

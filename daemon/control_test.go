@@ -54,6 +54,12 @@ func (f *live) loaded() int {
 }
 
 // Run reports progress, then waits to be released.
+func (f *live) RunGroup(ctx context.Context, members []config.Job, o jobs.Options, each func(config.Job, func() jobs.Record)) {
+	for _, job := range members {
+		each(job, func() jobs.Record { return f.Run(ctx, job, o) })
+	}
+}
+
 func (f *live) Run(ctx context.Context, j config.Job, o jobs.Options) jobs.Record {
 	rec := jobs.Record{Job: j.Name, Trigger: o.Trigger, Started: o.Clock.Wall, Ended: o.Clock.Wall, Result: jobs.ResultOK, Transfers: []jobs.Transfer{}, Pruned: []jobs.Pruned{}}
 	f.d.Progress(jobs.Progress{Job: j.Name, Step: "transfer", Destination: "usb", Bytes: 1 << 20, Started: o.Clock.Wall})

@@ -24,6 +24,9 @@ import (
 // It keeps two runs of one job apart, also those of other processes, and writes state and history. [jobs.Runner] is one.
 type Runner interface {
 	Run(ctx context.Context, job config.Job, o jobs.Options) jobs.Record
+
+	// RunGroup executes runs of members of one group, whose snapshots are made together: see [jobs.Runner.RunGroup].
+	RunGroup(ctx context.Context, members []config.Job, o jobs.Options, each func(job config.Job, run func() jobs.Record))
 }
 
 var _ Runner = (*jobs.Runner)(nil)
@@ -38,6 +41,7 @@ type Daemon struct {
 	Log        *slog.Logger
 	Clock      func() jobs.Clock // nil: jobs.Now
 	Observers  []Observer
+	OnBattery  func() bool // whether the machine runs on battery; nil: never
 
 	progress hub
 }

@@ -125,8 +125,9 @@ type fakeRunner struct {
 
 	mu       sync.Mutex
 	begun    []string
-	under    int // running now
-	most     int // at once, ever
+	groups   []string // members that were run together
+	under    int      // running now
+	most     int      // at once, ever
 	takes    map[string]time.Duration
 	saves    bool // the state
 	stubborn bool // does not end with the context
@@ -180,6 +181,22 @@ func (f *fakeOf) Run(ctx context.Context, job config.Job, o jobs.Options) jobs.R
 		}
 	}
 	return rec
+}
+
+func (f *fakeOf) RunGroup(ctx context.Context, members []config.Job, o jobs.Options, each func(config.Job, func() jobs.Record)) {
+	f.mu.Lock()
+	var names []string
+	for _, m := range members {
+		names = append(names, m.Name)
+	}
+	slices.Sort(names)
+	f.groups = append(f.groups, strings.Join(names, " "))
+	f.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, job := range members {
+		wg.Go(func() { each(job, func() jobs.Record { return f.Run(ctx, job, o) }) })
+	}
+	wg.Wait()
 }
 
 func (f *fakeRunner) taken() []string {

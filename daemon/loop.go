@@ -25,12 +25,15 @@ const (
 // loop owns everything that changes. All of it is touched by one goroutine only, that of run; others go through call.
 type loop struct {
 	d       *Daemon
-	cfg     *config.Config
+	loaded  *config.Config // as it was read, with its groups
+	grouped time.Time      // when it was looked last what they stand for, on the monotonic clock
+	cfg     *config.Config // the same, with the members of the groups
 	runner  Runner
 	tasks   []*task       // of cfg.Jobs, sorted by name
 	queue   []*task       // that have fallen due, in that order
 	running map[key]*work // tasks under way
 	notes   []*note
+	battery *bool        // whether the machine runs on battery, if that was asked this time round
 	refused *ReloadError // what is wrong with the files, if they were not taken
 	stop    bool         // nothing starts any more
 	started time.Time
@@ -83,10 +86,12 @@ func (l *loop) run(ctx context.Context, cfg *config.Config) {
 func (l *loop) step() time.Duration {
 	clock := l.d.now()
 	now := l.local(clock)
+	l.regroup(false)
 	l.admit(now)
 	l.dispatch(clock)
 	l.report()
-	l.observe(func(o Observer) { o.Tick(now) })
+	tick := jobs.Clock{Wall: now, Boot: clock.Boot, ID: clock.ID}
+	l.observe(func(o Observer) { o.Tick(tick) })
 	l.manager.status(l.summary(now))
 	wait := min(recheck, l.manager.ping())
 	if l.write() {

@@ -28,8 +28,8 @@ type Observer interface {
 	// Proved is told what a verify or a drill showed of one destination. The state may not have it yet.
 	Proved(job config.Job, kind config.Task, destination string, at time.Time, r jobs.TaskResult)
 
-	// Tick comes every half minute at least, and after the machine has slept: now is the wall clock's.
-	Tick(now time.Time)
+	// Tick comes every half minute at least, and after the machine has slept. The time is in the configured zone.
+	Tick(clock jobs.Clock)
 
 	// Close ends the observer, when all runs have ended. It returns when ctx ends at the latest.
 	Close(ctx context.Context)

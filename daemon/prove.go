@@ -46,7 +46,8 @@ type shown struct {
 }
 
 // prove prepares a verify or a drill. As long as it is under way it is not due again.
-func (l *loop) prove(t *task, w *work, _ jobs.Clock) (execute func() (end func())) {
+func (l *loop) prove(t *task, clock jobs.Clock) (execute func() (end func()), w *work) {
+	w = l.takeUp(t, clock)
 	p := &proof{work: w, d: l.d, cfg: l.cfg, do: l.d.Tasks[t.kind], scheduled: t.isDue(w.since)}
 	if !p.scheduled {
 		p.owed = t.owed
@@ -55,7 +56,7 @@ func (l *loop) prove(t *task, w *work, _ jobs.Clock) (execute func() (end func()
 	return func() func() {
 		p.all(ctx)
 		return func() { l.proved(p) }
-	}
+	}, w
 }
 
 // destinations are those to look at, in that order.

@@ -38,14 +38,31 @@ func (l *loop) admit(now time.Time) {
 			}
 		}
 	}
+	fell = l.withSiblings(fell)
 	slices.SortStableFunc(fell, func(a, b *task) int { return a.due.Compare(b.due) })
 	for _, t := range fell {
 		trigger := bySchedule
-		if t.late(now) {
+		if t.isDue(now) && t.late(now) {
 			trigger = byCatchUp
 		}
 		l.enqueue(t, trigger)
 	}
+}
+
+// withSiblings adds the runs of all members of a group of which one has fallen due, though their own time may be another one after somebody has asked for a run of one of them.
+func (l *loop) withSiblings(fell []*task) []*task {
+	groups := map[string]bool{}
+	for _, t := range fell {
+		if t.kind == config.TaskRun && t.job.Group != "" {
+			groups[t.job.Group] = true
+		}
+	}
+	for _, t := range l.tasks {
+		if t.kind == config.TaskRun && groups[t.job.Group] && !t.waiting && !slices.Contains(fell, t) {
+			fell = append(fell, t)
+		}
+	}
+	return fell
 }
 
 // free reports whether a task may be put into the queue when it is due.
@@ -75,10 +92,15 @@ func (l *loop) enqueue(t *task, trigger string) {
 
 // dispatch starts tasks from the queue as far as the configuration allows, runs first.
 func (l *loop) dispatch(clock jobs.Clock) {
+	now := l.local(clock)
+	l.battery = nil
 	for _, may := range []func(*task) bool{l.mayRun, l.mayProve} {
 		var left []*task
 		for _, t := range l.queue {
-			if may(t) {
+			if !t.waiting { // it began with others of its group
+				continue
+			}
+			if may(t) && l.mayBegin(t, now) {
 				l.begin(t, clock)
 			} else {
 				left = append(left, t)
@@ -88,20 +110,28 @@ func (l *loop) dispatch(clock jobs.Clock) {
 	}
 }
 
-// mayRun: verifies and drills only read, so no run waits for them.
+// mayRun: verifies and drills only read, so no run waits for them. While some members of a group run, the others wait: else its snapshots would not be made together the next time either.
 func (l *loop) mayRun(t *task) bool {
-	runs := 0
-	for k := range l.running {
-		if k.kind == config.TaskRun {
-			runs++
+	runs := l.units(config.TaskRun)
+	return t.kind == config.TaskRun && !runs[t.unit()] && len(runs) < l.cfg.Parallel
+}
+
+// units are what runs take the places of: jobs and groups. With no kinds, those of all that is under way.
+func (l *loop) units(kinds ...config.Task) map[string]bool {
+	units := map[string]bool{}
+	for k, w := range l.running {
+		if len(kinds) == 0 {
+			units[string(k.kind)+w.unit] = true
+		} else if slices.Contains(kinds, k.kind) {
+			units[w.unit] = true
 		}
 	}
-	return t.kind == config.TaskRun && l.running[t.key()] == nil && runs < l.cfg.Parallel
+	return units
 }
 
 // mayProve: they begin when there is room beside the runs, so that none waits for its turn, and nothing of the same job is under way.
 func (l *loop) mayProve(t *task) bool {
-	if t.kind == config.TaskRun || len(l.running) >= l.cfg.Parallel {
+	if t.kind == config.TaskRun || len(l.units()) >= l.cfg.Parallel {
 		return false
 	}
 	for k := range l.running {

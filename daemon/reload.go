@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,9 +80,48 @@ func mistakes(err error) []string {
 
 // use puts a configuration in force. What is under way keeps its own; a task that waits for its turn begins under the new one.
 func (l *loop) use(cfg *config.Config) {
-	for _, w := range cfg.Warnings {
+	l.loaded, l.grouped = cfg, time.Now()
+	all := jobs.Members(cfg)
+	for _, w := range all.Warnings {
 		l.d.Log.Warn(w)
 	}
+	l.take(all)
+}
+
+// regroup looks which jobs the groups stand for now: subvolumes come and go. It is done every half a minute, and now if somebody asks for runs.
+func (l *loop) regroup(now bool) {
+	if !now && time.Since(l.grouped) < recheck || !slices.ContainsFunc(l.loaded.Jobs, config.Job.IsGroup) {
+		return
+	}
+	l.grouped = time.Now()
+	all := jobs.Members(l.loaded)
+	same := slices.EqualFunc(all.Jobs, l.cfg.Jobs, func(a, b config.Job) bool { return a.Name == b.Name && a.Source == b.Source })
+	if same && slices.Equal(all.Warnings, l.cfg.Warnings) {
+		return
+	}
+	for _, w := range all.Warnings {
+		if !slices.Contains(l.cfg.Warnings, w) {
+			l.d.Log.Warn(w)
+		}
+	}
+	has := func(list []config.Job, job config.Job) bool {
+		return slices.ContainsFunc(list, func(other config.Job) bool { return other.Name == job.Name })
+	}
+	for _, job := range all.Jobs {
+		if !has(l.cfg.Jobs, job) {
+			l.d.Log.Info("is backed up from now on: "+job.Source, jobs.KeyJob, job.Name)
+		}
+	}
+	for _, job := range l.cfg.Jobs {
+		if !has(all.Jobs, job) {
+			l.d.Log.Info("is not there any more: "+job.Source+"; its backups stay", jobs.KeyJob, job.Name)
+		}
+	}
+	l.take(all)
+}
+
+// take takes the jobs of a configuration in the place of those before.
+func (l *loop) take(cfg *config.Config) {
 	before := map[key]*task{}
 	for _, t := range l.tasks {
 		before[t.key()] = t

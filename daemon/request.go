@@ -43,6 +43,7 @@ func (l *loop) request(names []string) (*watch, error) {
 	if l.stop {
 		return nil, errStopping
 	}
+	l.regroup(true)
 	wanted, err := l.named(names)
 	if err != nil {
 		return nil, err
@@ -62,12 +63,14 @@ func (l *loop) request(names []string) (*watch, error) {
 		t.clients = append(t.clients, w)
 		if !t.waiting {
 			l.enqueue(t, byCommand)
+		} else { // no condition is to keep it any longer
+			t.trigger, t.hindrance = byCommand, ""
 		}
 	}
 	return w, nil
 }
 
-// named gives the runs of jobs, each once.
+// named gives the runs of jobs, or of all members of groups, each once.
 func (l *loop) named(names []string) ([]*task, error) {
 	runs := slices.DeleteFunc(slices.Clone(l.tasks), func(t *task) bool { return t.kind != config.TaskRun })
 	if len(names) == 0 {
@@ -76,12 +79,17 @@ func (l *loop) named(names []string) ([]*task, error) {
 	var found []*task
 	unknown := &unknownJobError{}
 	for _, name := range names {
-		i := slices.IndexFunc(runs, func(t *task) bool { return t.job.Name == name })
-		switch {
-		case i < 0:
+		known := false
+		for _, t := range runs {
+			if t.job.Name != name && t.job.Group != name {
+				continue
+			}
+			if known = true; !slices.Contains(found, t) {
+				found = append(found, t)
+			}
+		}
+		if !known {
 			unknown.names = append(unknown.names, name)
-		case !slices.Contains(found, runs[i]):
-			found = append(found, runs[i])
 		}
 	}
 	if len(unknown.names) == 0 {

@@ -22,12 +22,13 @@ type Status struct {
 	Running     []jobs.Progress      `json:"running"` // one for each task under way, or for each destination that it is at work on
 	Waiting     []string             `json:"waiting"` // jobs that are due and wait for their turn
 	Next        map[string]time.Time `json:"next"`    // by job; those without a schedule are left out
+	Held        map[string]string    `json:"held"`    // by job: why a run that is due has to wait, such as "on battery"
 }
 
 func (l *loop) status() Status {
 	s := Status{
 		PID: os.Getpid(), Version: l.d.Version, Started: l.started, Config: l.d.ConfigPath, Files: slices.Clone(l.cfg.Files),
-		Running: []jobs.Progress{}, Waiting: []string{}, Next: map[string]time.Time{},
+		Running: []jobs.Progress{}, Waiting: []string{}, Next: map[string]time.Time{}, Held: map[string]string{},
 	}
 	if l.refused != nil {
 		s.ReloadError = l.refused.Error()
@@ -46,6 +47,9 @@ func (l *loop) status() Status {
 	for _, t := range l.queue {
 		if t.kind == config.TaskRun {
 			s.Waiting = append(s.Waiting, t.job.Name)
+			if t.hindrance != "" {
+				s.Held[t.job.Name] = t.hindrance
+			}
 		}
 	}
 	for _, t := range l.tasks {

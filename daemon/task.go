@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"hash/maphash"
 	"time"
 
@@ -42,9 +43,10 @@ type task struct {
 	at   time.Time // the schedule's next time; zero: never
 	due  time.Time // the same, later by the jitter
 
-	waiting bool     // has fallen due and is in the queue
-	trigger string   // of the run it waits for
-	clients []*watch // who wants to know how that run ends
+	waiting   bool     // has fallen due and is in the queue
+	trigger   string   // of the run it waits for
+	hindrance string   // why it waits although there is room; empty: there is none
+	clients   []*watch // who wants to know how that run ends
 
 	owed []string  // destinations that the last verify left out, as they were not there
 	hold time.Time // on the monotonic clock: no further attempt before
@@ -53,10 +55,13 @@ type task struct {
 
 func (t *task) key() key { return key{t.job.Name, t.kind} }
 
+// unit is the name of what is done at once: the job, or the group that it is a member of.
+func (t *task) unit() string { return cmp.Or(t.job.Group, t.job.Name) }
+
 // inherit takes over what was known of the task under the configuration before.
 func (t *task) inherit(old *task) {
 	t.last, t.seen, t.dropped = old.last, old.seen, old.dropped
-	t.waiting, t.trigger, t.clients = old.waiting, old.trigger, old.clients
+	t.waiting, t.trigger, t.hindrance, t.clients = old.waiting, old.trigger, old.hindrance, old.clients
 	t.owed, t.hold, t.away = old.owed, old.hold, old.away
 }
 
@@ -106,11 +111,11 @@ func (t *task) drop(now time.Time, seed maphash.Seed) (missed time.Time, any boo
 	return missed, true
 }
 
-// delay is the jitter of the next time: random, but the same however often it is asked for.
+// delay is the jitter of the next time: random, but the same however often it is asked for, and for all members of a group.
 func (t *task) delay(seed maphash.Seed) time.Duration {
 	seconds := uint64(time.Duration(t.job.Jitter) / time.Second)
 	if seconds == 0 {
 		return 0
 	}
-	return time.Duration(maphash.Comparable(seed, [2]string{t.key().String(), t.at.UTC().Format(time.RFC3339)})%seconds) * time.Second
+	return time.Duration(maphash.Comparable(seed, [2]string{key{t.unit(), t.kind}.String(), t.at.UTC().Format(time.RFC3339)})%seconds) * time.Second
 }

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -13,6 +12,7 @@ import (
 // work is one task under way.
 type work struct {
 	key
+	unit     string // what takes one of the places for runs: the job's name, or its group's
 	job      config.Job
 	since    time.Time // by the wall clock, for others to read
 	reported time.Time // when its progress was last logged
@@ -20,48 +20,96 @@ type work struct {
 	end      func() // what the loop has to do when it has ended; valid then
 }
 
-// begin starts a task.
+// begin starts a task; with a member of a group, all of its members that wait as well.
 func (l *loop) begin(t *task, clock jobs.Clock) {
-	w := &work{key: t.key(), job: t.job, since: l.local(clock), reported: time.Now(), clients: t.clients}
-	do := l.prove
-	if t.kind == config.TaskRun {
-		do = l.makeRun
+	switch {
+	case t.kind != config.TaskRun:
+		execute, w := l.prove(t, clock)
+		l.start(w, execute)
+	case t.job.Group != "":
+		l.beginGroup(l.waitingWith(t, l.local(clock)), clock)
+	default:
+		o := jobs.Options{Clock: clock, Trigger: t.trigger}
+		w := l.takeUp(t, clock)
+		ctx, runner, cfg := l.runs, l.runner, l.cfg
+		l.start(w, func() (end func()) {
+			return l.ran(w, l.guard(cfg, w.job, o, func() jobs.Record { return runner.Run(ctx, w.job, o) }))
+		})
 	}
-	execute := do(t, w, clock)
-	t.waiting, t.trigger, t.clients = false, "", nil
+}
+
+// takeUp makes a waiting task one under way. From here on the next time counts, whatever becomes of a run: state that cannot be written must not start it over and over.
+func (l *loop) takeUp(t *task, clock jobs.Clock) *work {
+	w := &work{key: t.key(), unit: t.unit(), job: t.job, since: l.local(clock), reported: time.Now(), clients: t.clients}
+	if t.kind == config.TaskRun {
+		t.last, t.seen = w.since, w.since
+		t.settle(w.since, l.seed)
+	}
+	t.waiting, t.trigger, t.hindrance, t.clients = false, "", "", nil
 	l.running[w.key] = w
 	l.observe(func(o Observer) { o.Began(w.job, w.kind, w.since) })
+	return w
+}
+
+// start has a task done.
+func (l *loop) start(w *work, execute func() (end func())) {
 	go func() {
 		w.end = execute()
-		select {
-		case l.ended <- w:
-		case <-l.gone:
-		}
+		l.ends(w)
 	}()
 }
 
-// makeRun prepares a run. From here on the next time counts, whatever becomes of the run: state that cannot be written must not start it over and over.
-func (l *loop) makeRun(t *task, w *work, clock jobs.Clock) (execute func() (end func())) {
-	o := jobs.Options{Clock: clock, Trigger: t.trigger}
-	t.last, t.seen = w.since, w.since
-	t.settle(w.since, l.seed)
+// ends hands a task back to the loop.
+func (l *loop) ends(w *work) {
+	select {
+	case l.ended <- w:
+	case <-l.gone:
+	}
+}
+
+// waitingWith are the runs in the queue of the members of the group of t that may begin.
+func (l *loop) waitingWith(t *task, now time.Time) []*task {
+	batch := []*task{t}
+	for _, other := range l.queue {
+		if other != t && other.waiting && other.kind == config.TaskRun && other.job.Group == t.job.Group && l.running[other.key()] == nil && l.hindered(other, now) == "" {
+			batch = append(batch, other)
+		}
+	}
+	return batch
+}
+
+// beginGroup starts the runs of members of a group.
+func (l *loop) beginGroup(batch []*task, clock jobs.Clock) {
+	o := jobs.Options{Clock: clock, Trigger: batch[0].trigger}
+	works := map[string]*work{}
+	var members []config.Job
+	for _, t := range batch {
+		works[t.job.Name] = l.takeUp(t, clock)
+		members = append(members, t.job)
+	}
 	ctx, runner, cfg := l.runs, l.runner, l.cfg
-	return func() func() {
-		record := l.execute(ctx, runner, cfg, w.job, o)
-		return func() {
-			for _, c := range w.clients {
-				c.end(record)
-			}
-			l.observe(func(o Observer) { o.Ran(w.job, record) })
-			if record.Result == jobs.ResultOK { // all destinations are there
-				l.unhold(w.job)
-			}
+	go runner.RunGroup(ctx, members, o, func(job config.Job, run func() jobs.Record) {
+		w := works[job.Name]
+		w.end = l.ran(w, l.guard(cfg, w.job, o, run))
+		l.ends(w)
+	})
+}
+
+// ran is what the loop has to do when a run has ended.
+func (l *loop) ran(w *work, record jobs.Record) (end func()) {
+	return func() {
+		for _, c := range w.clients {
+			c.end(record)
+		}
+		l.observe(func(o Observer) { o.Ran(w.job, record) })
+		if record.Result == jobs.ResultOK { // all destinations are there
+			l.unhold(w.job)
 		}
 	}
 }
 
-// execute is runner.Run, a panic made a failed run: one job's bad luck must not end the backups of all others, and must not go unseen.
-func (l *loop) execute(ctx context.Context, runner Runner, cfg *config.Config, job config.Job, o jobs.Options) (rec jobs.Record) {
+// guard makes a run, a panic made a failed one: one job's bad luck must not end the backups of all others, and must not go unseen.
+func (l *loop) guard(cfg *config.Config, job config.Job, o jobs.Options, run func() jobs.Record) (rec jobs.Record) {
 	start := time.Now()
 	defer func() {
 		p := recover()
@@ -83,7 +131,7 @@ func (l *loop) execute(ctx context.Context, runner Runner, cfg *config.Config, j
 			l.d.Log.Warn(err.Error(), jobs.KeyJob, job.Name)
 		}
 	}()
-	return runner.Run(ctx, job, o)
+	return run()
 }
 
 const panicHint = "this is a mistake in btrkeep: please report it with the lines from the log"

@@ -35,6 +35,9 @@ func NewHere(job config.Job, zone *time.Location) *Here { return &Here{job: job,
 func (h *Here) Look(context.Context) (Look, error) {
 	var l Look
 	var err error
+	if err = h.inPlace(); err != nil {
+		return l, err
+	}
 	if l.Volume, err = btrfs.Info(h.job.Source); err != nil {
 		return l, sourceError(h.job.Source, err)
 	}
@@ -59,6 +62,21 @@ func (h *Here) Look(context.Context) (Look, error) {
 	l.Machine = Machine()
 	h.seen = l
 	return l, nil
+}
+
+// inPlace refuses a member of a group that is not where its pattern has found it: whoever may rename things there could have put a link to somebody else's subvolume in its place.
+func (h *Here) inPlace() error {
+	if !h.job.Matched {
+		return nil
+	}
+	real, err := filepath.EvalSymlinks(h.job.Source)
+	if err != nil {
+		return sourceError(h.job.Source, err)
+	}
+	if real != h.job.Source {
+		return hintf("name the real path as a source", "source %q of a group is reached through a symbolic link, which could lead anywhere", h.job.Source)
+	}
+	return nil
 }
 
 // Machine is this installation, machine-id(5); empty where there is none.

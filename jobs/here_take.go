@@ -38,6 +38,9 @@ func (h *Here) Take(ctx context.Context, now time.Time) (id btrfs.UUID, err erro
 		return btrfs.UUID{}, fmt.Errorf("look at the new snapshot: %w", err)
 	}
 	drop := func() error { return btrfs.Delete(dir, hidden, v.UUID) }
+	if v.ParentUUID != h.seen.Volume.UUID { // something else was put in its place meanwhile
+		return btrfs.UUID{}, errors.Join(hintf("run it again", "source %s is not the subvolume that it was a moment ago", h.job.Source), drop())
+	}
 	if err := catalog.Add(dir, catalog.Entry{UUID: v.UUID, Name: h.job.NameFormat.Format(now, h.zone), Taken: now, Ctransid: v.Ctransid, Adhoc: h.job.Adhoc}); err != nil {
 		return btrfs.UUID{}, errors.Join(err, drop())
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -103,7 +104,7 @@ func cutHistory(dir string, f *os.File, size int64) error {
 	return nil
 }
 
-// History reads past runs, newest first; job "" means all. Lines that do not parse (a power cut) are left out.
+// History reads past runs, newest first; job "" means all, that of a group those of its members. Lines that do not parse (a power cut) are left out.
 func History(dir, job string) ([]Record, error) {
 	f, err := os.Open(historyPath(dir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -116,7 +117,7 @@ func History(dir, job string) ([]Record, error) {
 	for r := bufio.NewReader(f); ; {
 		line, err := r.ReadBytes('\n')
 		var rec Record
-		if len(line) > 0 && json.Unmarshal(line, &rec) == nil && (job == "" || rec.Job == job) {
+		if len(line) > 0 && json.Unmarshal(line, &rec) == nil && (job == "" || rec.Job == job || strings.HasPrefix(rec.Job, job+":")) {
 			records = append(records, rec)
 		}
 		if err != nil {

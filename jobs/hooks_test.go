@@ -96,6 +96,11 @@ func TestStoppedInMidTransfer(t *testing.T) {
 				t.Errorf("complete: %v", got)
 			}
 			w.onlyCheckpoints(0)
+			// What was ended from outside has not failed: it is still due, and nobody is told. A timeout is a failure.
+			s := w.state()
+			if failed := name == "timeout"; r.Stopped == failed || s.LastRun.IsZero() == failed || (len(s.Health(w.placed(), w.now)) > 0) != failed {
+				t.Errorf("stopped %v, %+v", r.Stopped, s)
+			}
 			w.job.Timeout, w.job.Destinations[0].RateLimit = 0, config.Rate{}
 			w.mustRun()
 			w.verify()

@@ -30,6 +30,7 @@ type Record struct {
 	Error     string     `json:"error"`
 	Hint      string     `json:"hint,omitempty"`
 	NotNow    bool       `json:"not_now,omitempty"` // nothing failed, but a destination was absent or a lock was held
+	Stopped   bool       `json:"stopped,omitempty"` // it was ended from outside, as by the end of the daemon: it has not failed, and is still due
 }
 
 // Transfer is one attempt to bring one snapshot to one destination. A destination that already has everything leaves one with result ok and no bytes;

@@ -19,12 +19,12 @@ import (
 // Run makes one run of the job and returns its account, which is in the history by then.
 // It never returns with a lock held. A run that is refused because the job is running already has the result skipped and names the holder.
 func (r *Runner) Run(ctx context.Context, job config.Job, o Options) Record {
-	return r.execute(ctx, job, o, false, (*run).everything)
+	return r.execute(ctx, job, o, runKind{}, (*run).everything)
 }
 
 // Prune makes step 5 of a run alone: at the source and at every destination that is present.
 func (r *Runner) Prune(ctx context.Context, job config.Job, o Options) Record {
-	return r.execute(ctx, job, o, true, (*run).pruneOnly)
+	return r.execute(ctx, job, o, runKind{pruning: true}, (*run).pruneOnly)
 }
 
 var errTimeout = errors.New("the job's timeout")
@@ -32,16 +32,16 @@ var errTimeout = errors.New("the job's timeout")
 // run is one execution under way.
 type run struct {
 	*Runner
-	job     config.Job
-	opts    Options
-	log     *slog.Logger
-	start   time.Time // with its monotonic reading, which opts.Clock need not have
-	source  *source
-	unlock  func() // the origin
-	state   State
-	taken   *Snapshot
-	pruning bool // step 5 alone: no backup was tried, so none succeeded
-	noting  bool // whether this run may write the state: it holds the lock
+	job    config.Job
+	opts   Options
+	log    *slog.Logger
+	start  time.Time // with its monotonic reading, which opts.Clock need not have
+	source *source
+	unlock func() // the origin
+	state  State
+	taken  *Snapshot
+	runKind
+	noting bool // whether this run may write the state: it holds the lock
 
 	mu  sync.Mutex // guards what the destinations' goroutines write
 	rec Record
@@ -50,13 +50,23 @@ type run struct {
 	doubtful  bool // the clock
 }
 
-func (r *Runner) execute(ctx context.Context, job config.Job, o Options, pruning bool, steps func(*run, context.Context) error) Record {
+// runKind is what tells some runs from others.
+type runKind struct {
+	pruning bool    // step 5 alone: no backup was tried, so none succeeded
+	member  *member // of a group; nil: of none, or alone
+}
+
+func timeLimit(ctx context.Context, limit config.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, time.Duration(limit), fmt.Errorf("%w of %s is over", errTimeout, limit))
+}
+
+func (r *Runner) execute(ctx context.Context, job config.Job, o Options, kind runKind, steps func(*run, context.Context) error) Record {
 	if job.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(job.Timeout), fmt.Errorf("%w of %s is over", errTimeout, job.Timeout))
+		ctx, cancel = timeLimit(ctx, job.Timeout)
 		defer cancel()
 	}
-	n := &run{Runner: r, pruning: pruning, job: job, opts: o, log: r.Log.With(KeyJob, job.Name), start: time.Now()}
+	n := &run{Runner: r, runKind: kind, job: job, opts: o, log: r.Log.With(KeyJob, job.Name), start: time.Now()}
 	n.rec = Record{Job: job.Name, Trigger: o.Trigger, Started: o.Clock.Wall, Transfers: []Transfer{}, Pruned: []Pruned{}}
 	err := n.locked(ctx, steps)
 	n.finish(ctx, err)
@@ -70,6 +80,7 @@ func (r *run) locked(ctx context.Context, steps func(*run, context.Context) erro
 		return err
 	}
 	defer unlock()
+	defer r.keepAwake()()
 	r.noting = true
 	if r.state, err = LoadState(r.Config.StateDir, r.job); err != nil {
 		// One that cannot be parsed is written anew; one that cannot be read may be whole, and stays.
@@ -81,6 +92,18 @@ func (r *run) locked(ctx context.Context, steps func(*run, context.Context) erro
 		r.warn("%s", why)
 	}
 	return steps(r, ctx)
+}
+
+// keepAwake keeps the machine from going to sleep during the run, if that is wanted. A machine that cannot be kept awake is no reason not to back it up.
+func (r *run) keepAwake() (release func()) {
+	if r.job.InhibitSleep && r.KeepAwake != nil {
+		release, err := r.KeepAwake("a backup of " + r.job.Name)
+		if err == nil {
+			return release
+		}
+		r.warn("%v", err)
+	}
+	return func() {}
 }
 
 // holder is this run as the holder of locks.
@@ -159,16 +182,7 @@ func (r *run) snapshot(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	r.report(Progress{Step: "snapshot"})
-	err := hook(ctx, "before_snapshot", r.job.Hooks.BeforeSnapshot, r.job)
-	var taken *Snapshot
-	if err == nil {
-		taken, err = r.source.take(ctx, r.opts.Clock.Wall)
-	}
-	env := []string{}
-	if taken != nil {
-		env = append(env, "BTRKEEP_SNAPSHOT="+taken.Path)
-	}
-	err = errors.Join(err, hookLate(ctx, "after_snapshot", r.job.Hooks.AfterSnapshot, r.job, env...))
+	taken, err := r.hooked(ctx, func() (*Snapshot, error) { return r.source.take(ctx, r.opts.Clock.Wall) })
 	switch last := r.source.lastOwn(); {
 	case taken != nil:
 		r.taken, r.rec.Snapshot = taken, taken.Name
@@ -178,6 +192,21 @@ func (r *run) snapshot(ctx context.Context) error {
 		r.log.Info("nothing has changed since "+r.rec.Snapshot+": no new snapshot", KeySnapshot, r.rec.Snapshot, KeyEvent, EventSnapshot)
 	}
 	return err
+}
+
+// hooked takes the snapshot between the hooks: the run's own, or those of its group.
+func (r *run) hooked(ctx context.Context, take func() (*Snapshot, error)) (taken *Snapshot, err error) {
+	if r.member != nil {
+		return r.member.together(ctx, take)
+	}
+	if err = hook(ctx, "before_snapshot", r.job.Hooks.BeforeSnapshot, r.job); err == nil {
+		taken, err = take()
+	}
+	env := []string{}
+	if taken != nil {
+		env = append(env, "BTRKEEP_SNAPSHOT="+taken.Path)
+	}
+	return taken, errors.Join(err, hookLate(ctx, "after_snapshot", r.job.Hooks.AfterSnapshot, r.job, env...))
 }
 
 // pruneSource is step 5 at the source.
@@ -236,6 +265,7 @@ func (r *run) finish(ctx context.Context, err error) {
 	if err != nil {
 		rec.Error, rec.Hint = err.Error(), Hint(err)
 	}
+	rec.Stopped = stopped(ctx)
 	if ctx.Err() != nil && err == nil {
 		rec.Error = fmt.Sprintf("stopped: %v", context.Cause(ctx))
 	}
@@ -257,7 +287,7 @@ func (r *run) finish(ctx context.Context, err error) {
 			s.Clock, s.Doubt = r.opts.Clock, Clock{}
 		}
 		if !r.pruning && !r.job.Adhoc { // these tell nothing about the job's schedule
-			s.settle(ctx, rec)
+			s.settle(rec)
 		}
 		if err := s.keep(r.Config.StateDir); err != nil {
 			r.warn("%v", err)
@@ -270,13 +300,17 @@ func (r *run) finish(ctx context.Context, err error) {
 	r.report(Progress{Step: "done"})
 }
 
-// settle notes what became of a run.
-func (s *State) settle(ctx context.Context, rec *Record) {
-	s.LastResult, s.LastError = rec.Result, rec.firstError()
-	// A run that was stopped is still due, like one that was killed: the daemon makes it up after its next start.
-	if ctx.Err() == nil || errors.Is(context.Cause(ctx), errTimeout) {
-		s.LastRun = rec.Started
+// stopped reports whether a run was ended from outside, other than by its own time limit.
+func stopped(ctx context.Context) bool {
+	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), errTimeout)
+}
+
+// settle notes what became of a run. One that was stopped is still due, like one that was killed, and says as little about the job: the daemon makes it up after its next start.
+func (s *State) settle(rec *Record) {
+	if rec.Stopped {
+		return
 	}
+	s.LastRun, s.LastResult, s.LastError = rec.Started, rec.Result, rec.firstError()
 	if rec.Result == ResultOK {
 		s.LastSuccess = rec.Started
 	}

@@ -13,14 +13,15 @@ import (
 
 // Runner executes jobs of one configuration. It may be used by several goroutines; two runs of one job exclude each other by the job's lock.
 type Runner struct {
-	Config   *config.Config
-	Open     Opener
-	Origin   func(ctx context.Context, job config.Job) (Origin, error)                            // of a source on another machine
-	At       func(ctx context.Context, job config.Job, d config.Destination) (Destination, error) // opens a destination whether or not there is a source: to restore
-	Log      *slog.Logger
-	Slots    *Slots         // one transfer at a time for each destination disk; shared by all runners of a process
-	Progress func(Progress) // may be nil; called from several goroutines
-	Backoff  time.Duration  // how long to wait before a line that was lost is tried again, at first; 0: a second
+	Config    *config.Config
+	Open      Opener
+	Origin    func(ctx context.Context, job config.Job) (Origin, error)                            // of a source on another machine
+	At        func(ctx context.Context, job config.Job, d config.Destination) (Destination, error) // opens a destination whether or not there is a source: to restore
+	Log       *slog.Logger
+	Slots     *Slots                                       // one transfer at a time for each destination disk; shared by all runners of a process
+	Progress  func(Progress)                               // may be nil; called from several goroutines
+	KeepAwake func(why string) (release func(), err error) // keeps the machine from going to sleep; nil: it cannot
+	Backoff   time.Duration                                // how long to wait before a line that was lost is tried again, at first; 0: a second
 }
 
 // Options of one run.

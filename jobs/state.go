@@ -115,9 +115,14 @@ func LoadState(dir string, job config.Job) (State, error) {
 	return s, nil
 }
 
+func readState(b []byte) (s State, err error) {
+	err = json.Unmarshal(b, &s)
+	return s, err
+}
+
 func parseState(b []byte, job config.Job) (State, error) {
-	var s State
-	if err := json.Unmarshal(b, &s); err != nil {
+	s, err := readState(b)
+	if err != nil {
 		return State{}, err
 	}
 	s.Job, s.Source, s.SnapshotDir = job.Name, job.Source, job.SnapshotPlace()
@@ -177,6 +182,9 @@ func (s *State) write(dir, suffix string, write func(path string, data []byte) e
 	}
 	return nil
 }
+
+// Doubts reports whether a reading of the clock is not believed: then what is old by it is not.
+func (s State) Doubts(clock Clock) bool { return s.doubt(clock) != "" }
 
 // doubt says why the clock is not believed, or nothing. A clock that was moved is doubted until it comes back or has stayed for clockTrust.
 func (s *State) doubt(clock Clock) (why string) {

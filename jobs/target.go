@@ -35,7 +35,7 @@ func (r *run) eachDestination(ctx context.Context, do func(context.Context, *tar
 		wg.Go(func() {
 			t := &target{cfg: d}
 			err := r.atDestination(ctx, t, do)
-			r.note(t, err)
+			r.note(ctx, t, err)
 		})
 	}
 	wg.Wait()
@@ -244,11 +244,12 @@ func (r *run) begun(t *target, snap Snapshot, id sendstream.Identity) {
 }
 
 // note writes down what became of a destination: into the record if it was not even reached, and into the state.
-func (r *run) note(t *target, err error) {
+func (r *run) note(ctx context.Context, t *target, err error) {
 	now := r.opts.Clock.Wall
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.state.Destinations[t.cfg.URL]
+	lastResult, lastError := s.LastResult, s.LastError
 	if r.pruning && err == nil {
 		r.remember(&s, t, now)
 		r.state.Destinations[t.cfg.URL] = s
@@ -285,6 +286,9 @@ func (r *run) note(t *target, err error) {
 				s.LastResult, s.LastError = tr.Result, tr.Error
 			}
 		}
+	}
+	if s.LastResult == ResultFailed && stopped(ctx) {
+		s.LastResult, s.LastError = lastResult, lastError
 	}
 	if s.LastResult == ResultAbsent {
 		if s.AbsentSince.IsZero() {

@@ -24,6 +24,8 @@ files() {
 		0644 lib/systemd/system/btrkeep-plug@.service unit contrib/systemd/btrkeep-plug@.service
 		0644 $doc/examples/udev/90-btrkeep-plug.rules cat contrib/udev/90-btrkeep-plug.rules
 		0644 $doc/examples/udev/plug.conf cat contrib/udev/plug.conf
+		0644 $doc/examples/btrkeep.rules.yml cat contrib/prometheus/btrkeep.rules.yml
+		0644 $doc/examples/grafana.json cat contrib/grafana/btrkeep.json
 		0644 share/man/man1/btrkeep.1.gz man docs/man/btrkeep.1.scd
 		0644 share/man/man5/btrkeep.toml.5.gz man docs/man/btrkeep.toml.5.scd
 		0644 share/bash-completion/completions/btrkeep completion bash

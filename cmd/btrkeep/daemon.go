@@ -15,6 +15,10 @@ import (
 
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/daemon"
+	"github.com/btrkeep/btrkeep/daemon/journal"
+	"github.com/btrkeep/btrkeep/daemon/metrics"
+	"github.com/btrkeep/btrkeep/daemon/notify"
+	"github.com/btrkeep/btrkeep/internal/power"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
@@ -32,10 +36,13 @@ anew; if it holds mistakes, the old one stays in force.`,
 			if _, err := a.load(); err != nil {
 				return err
 			}
-			log, slots := a.logger(slog.LevelInfo, true), &jobs.Slots{}
-			d := &daemon.Daemon{ConfigPath: path, Load: a.load, Log: log, Version: version()}
+			tail := journal.NewTail(a.logger(slog.LevelInfo, true).Handler())
+			log, slots := slog.New(tail), &jobs.Slots{}
+			d := &daemon.Daemon{ConfigPath: path, Load: a.loadFiles, Log: log, Version: version()}
 			d.Runner = func(cfg *config.Config) daemon.Runner { return a.runner(cfg, log, slots, d.Progress) }
+			d.OnBattery = power.OnBattery
 			d.Tasks = a.tasks(d, log, slots)
+			d.Observers = []daemon.Observer{notify.New(log, tail.Of), metrics.New(log, version(), time.Now)}
 			err = d.Run(c.Context())
 			if _, held := errors.AsType[*jobs.HeldError](err); held {
 				return &exitError{exitNotNow, err}
@@ -49,19 +56,22 @@ anew; if it holds mistakes, the old one stays in force.`,
 }
 
 func (a *app) checkCommand() *cobra.Command {
-	authorizedKey := false
+	authorizedKey, tell := false, false
 	c := a.view("check", "look for problems in the configuration and on the machine", `Read the configuration and look at everything it names: every problem with its
 cure, and the next three times of each job. Nothing is changed.
 
 Exit status: 0 nothing is wrong; 1 something on the machine is; 2 the configuration is.
+
+With --tell, everybody whom notify names is also told that this is a test.
 
 With --authorized-key nothing is looked for: it prints, for each machine that the configuration names with ssh://, the line for authorized_keys there.`,
 		cobra.NoArgs, func(ctx context.Context, cfg *config.Config, list []config.Job) error {
 			if authorizedKey {
 				return a.authorizedKeys(ctx, cfg, list)
 			}
-			return a.check(ctx, cfg, list)
+			return a.check(ctx, cfg, list, tell)
 		})
+	c.Flags().BoolVar(&tell, "tell", false, "tell everybody whom notify names that this is a test")
 	c.Flags().BoolVar(&authorizedKey, "authorized-key", false, "print the line to paste into authorized_keys of each other machine")
 	return c
 }
@@ -96,7 +106,7 @@ type checkReport struct {
 	Next     map[string][]time.Time `json:"next"` // the next three times of each job
 }
 
-func (a *app) check(ctx context.Context, cfg *config.Config, list []config.Job) error {
+func (a *app) check(ctx context.Context, cfg *config.Config, list []config.Job, tell bool) error {
 	report := checkReport{Config: a.configPath, Files: cfg.Files, Findings: []jobs.Finding{}, Next: map[string][]time.Time{}}
 	for _, w := range cfg.Warnings {
 		report.Findings = append(report.Findings, jobs.Finding{Level: jobs.LevelWarning, Text: w})
@@ -104,10 +114,15 @@ func (a *app) check(ctx context.Context, cfg *config.Config, list []config.Job) 
 	if _, err := exec.LookPath("btrfs"); err != nil && cfg.Receiver == config.ReceiverProgs {
 		report.Findings = append(report.Findings, jobs.Finding{Level: jobs.LevelError, Text: "the btrfs program is not installed", Hint: "install btrfs-progs"})
 	}
+	report.Findings = append(report.Findings, textfileFindings(cfg)...)
 	now := time.Now().In(cfg.Timezone)
 	for _, j := range list {
 		report.Findings = append(report.Findings, a.viewer(cfg).Check(ctx, j)...)
 		report.Next[j.Name] = jobs.NextRuns(j, now, 3)
+	}
+	report.Findings = append(report.Findings, notify.Check(cfg)...)
+	if tell {
+		report.Findings = append(report.Findings, notify.Try(ctx, list, now)...)
 	}
 	failed := false
 	for _, f := range report.Findings {

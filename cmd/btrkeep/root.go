@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/daemon/journal"
+	"github.com/btrkeep/btrkeep/internal/logind"
 	"github.com/btrkeep/btrkeep/jobs"
 	"github.com/btrkeep/btrkeep/jobs/local"
 	"github.com/btrkeep/btrkeep/jobs/remote"
@@ -116,8 +118,17 @@ func (a *app) printError(err error) {
 	a.printHint(jobs.Hint(err))
 }
 
-// load reads the configuration.
+// load reads the configuration, with the jobs that its groups stand for now.
 func (a *app) load() (*config.Config, error) {
+	cfg, err := a.loadFiles()
+	if err != nil {
+		return nil, err
+	}
+	return jobs.Members(cfg), nil
+}
+
+// loadFiles reads the configuration as it is written.
+func (a *app) loadFiles() (*config.Config, error) {
 	cfg, err := config.Load(a.configPath, os.Getenv)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -138,33 +149,39 @@ func (a *app) selected(names []string) (*config.Config, []config.Job, error) {
 	return cfg, list, err
 }
 
-// pick gives the named jobs, or all.
+// pick gives the named jobs, those of a group by its name, or all.
 func pick(cfg *config.Config, names []string) ([]config.Job, error) {
 	if len(names) == 0 {
 		return cfg.Jobs, nil
 	}
 	var picked []config.Job
 	for _, name := range names {
-		i := indexJob(cfg, name)
-		if i < 0 {
+		found := namedJobs(cfg, name)
+		if len(found) == 0 {
 			known := make([]string, len(cfg.Jobs))
 			for i, j := range cfg.Jobs {
 				known[i] = j.Name
 			}
 			return nil, &exitError{exitUsage, &jobs.HintError{Err: fmt.Errorf("there is no job %q", name), Hint: "jobs: " + strings.Join(known, ", ")}}
 		}
-		picked = append(picked, cfg.Jobs[i])
+		for _, j := range found {
+			if !slices.ContainsFunc(picked, func(p config.Job) bool { return p.Name == j.Name }) {
+				picked = append(picked, j)
+			}
+		}
 	}
 	return picked, nil
 }
 
-func indexJob(cfg *config.Config, name string) int {
-	for i, j := range cfg.Jobs {
-		if j.Name == name {
-			return i
+// namedJobs is the job of a name, or the members of a group, or a member whose subvolume is gone: its backups can still be listed and restored.
+func namedJobs(cfg *config.Config, name string) []config.Job {
+	found := slices.DeleteFunc(slices.Clone(cfg.Jobs), func(j config.Job) bool { return j.Name != name && j.Group != name })
+	if len(found) == 0 {
+		if gone, ok := jobs.GoneMember(cfg, name); ok {
+			found = append(found, gone)
 		}
 	}
-	return -1
+	return found
 }
 
 // runner makes what executes jobs of cfg.
@@ -177,7 +194,7 @@ func (a *app) runner(cfg *config.Config, log *slog.Logger, slots *jobs.Slots, pr
 		local:  local.Opener{Zone: cfg.Timezone, Receiver: receiver},
 		remote: a.remote(cfg),
 	}
-	return &jobs.Runner{Config: cfg, Log: log, Slots: slots, Progress: progress, Open: places.open, At: places.at, Origin: places.remote.Origin}
+	return &jobs.Runner{Config: cfg, Log: log, Slots: slots, Progress: progress, Open: places.open, At: places.at, Origin: places.remote.Origin, KeepAwake: logind.KeepAwake}
 }
 
 // remote opens what is on other machines. BTRKEEP_SSH is the ssh program and its first arguments.

@@ -46,7 +46,7 @@ Exit status: 0 done; 1 a run failed; 2 usage or configuration; 75 not now.`,
 				}
 				return a.report(records)
 			}
-			return a.report(a.runHere(c.Context(), cfg, list, (*jobs.Runner).Run))
+			return a.report(a.runHere(c.Context(), cfg, list, runGroup))
 		},
 	}
 	c.Flags().BoolVarP(&dry, "dry-run", "n", false, "show what would be done and change nothing")
@@ -83,7 +83,7 @@ Exit status: 0 done; 1 the run failed; 2 usage; 75 not now.`,
 			if dry {
 				return a.plan(c.Context(), cfg, cfg.Jobs)
 			}
-			return a.report(a.runHere(c.Context(), cfg, cfg.Jobs, (*jobs.Runner).Run))
+			return a.report(a.runHere(c.Context(), cfg, cfg.Jobs, runGroup))
 		},
 	}
 	c.Flags().BoolVar(&latestOnly, "latest-only", false, "keep only the newest snapshot at the source (and what destinations need to stay incremental)")
@@ -104,7 +104,7 @@ func (a *app) pruneCommand() *cobra.Command {
 			if dry {
 				return a.planPrune(c.Context(), cfg, list)
 			}
-			return a.report(a.runHere(c.Context(), cfg, list, (*jobs.Runner).Prune))
+			return a.report(a.runHere(c.Context(), cfg, list, pruneEach))
 		},
 	}
 	c.Flags().BoolVarP(&dry, "dry-run", "n", false, "show what would be deleted and delete nothing")
@@ -134,8 +134,8 @@ func (a *app) runByDaemon(ctx context.Context, cfg *config.Config, list []config
 	return client.Run(ctx, names, line.show)
 }
 
-// runHere runs the jobs in this process, as many at once as the configuration says.
-func (a *app) runHere(ctx context.Context, cfg *config.Config, list []config.Job, do func(*jobs.Runner, context.Context, config.Job, jobs.Options) jobs.Record) []jobs.Record {
+// runHere has the jobs done in this process, as many at once as the configuration says; members of one group together, as one of them.
+func (a *app) runHere(ctx context.Context, cfg *config.Config, list []config.Job, do performing) []jobs.Record {
 	line := a.progressLine()
 	defer line.clear()
 	log := slog.New(slog.DiscardHandler) // what it would say is in the records
@@ -146,15 +146,41 @@ func (a *app) runHere(ctx context.Context, cfg *config.Config, list []config.Job
 	records := make([]jobs.Record, len(list))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, cfg.Parallel)
-	for i, job := range list {
+	for from := 0; from < len(list); {
+		to := from + 1
+		for to < len(list) && list[from].Group != "" && list[to].Group == list[from].Group {
+			to++
+		}
+		together, into := list[from:to], records[from:to]
 		slots <- struct{}{}
 		wg.Go(func() {
-			records[i] = do(runner, ctx, job, jobs.Options{Clock: jobs.Now(), Trigger: "command"})
+			do(ctx, runner, together, jobs.Options{Clock: jobs.Now(), Trigger: "command"}, into)
 			<-slots
 		})
+		from = to
 	}
 	wg.Wait()
+	a.writeTextfile(ctx, cfg)
 	return records
+}
+
+// performing does something for a job, or for members of a group, and puts what it came to at the job's place in records.
+type performing func(ctx context.Context, r *jobs.Runner, together []config.Job, o jobs.Options, records []jobs.Record)
+
+func runGroup(ctx context.Context, r *jobs.Runner, together []config.Job, o jobs.Options, records []jobs.Record) {
+	if together[0].Group == "" {
+		records[0] = r.Run(ctx, together[0], o)
+		return
+	}
+	r.RunGroup(ctx, together, o, func(job config.Job, run func() jobs.Record) {
+		records[slices.IndexFunc(together, func(j config.Job) bool { return j.Name == job.Name })] = run()
+	})
+}
+
+func pruneEach(ctx context.Context, r *jobs.Runner, together []config.Job, o jobs.Options, records []jobs.Record) {
+	for i, job := range together {
+		records[i] = r.Prune(ctx, job, o)
+	}
 }
 
 // report prints what became of runs, what was done on stdout and what went wrong on stderr, and gives the exit status.

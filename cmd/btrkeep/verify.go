@@ -115,6 +115,7 @@ func (a *app) verify(ctx context.Context, cfg *config.Config, list []config.Job,
 		a.verifyProblems(r)
 		reports = append(reports, r)
 	}
+	a.writeTextfile(ctx, cfg)
 	if a.json {
 		var b bytes.Buffer
 		enc := json.NewEncoder(&b)

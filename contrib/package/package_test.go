@@ -122,6 +122,8 @@ func wanted(t *testing.T, format string) []string {
 		"-rwxr-xr-x /usr/lib/btrkeep/plug",
 		"-rw-r--r-- /usr/share/doc/btrkeep/examples/udev/90-btrkeep-plug.rules",
 		"-rw-r--r-- /usr/share/doc/btrkeep/examples/udev/plug.conf",
+		"-rw-r--r-- /usr/share/doc/btrkeep/examples/btrkeep.rules.yml",
+		"-rw-r--r-- /usr/share/doc/btrkeep/examples/grafana.json",
 		"-rw-r--r-- /usr/share/doc/btrkeep/LICENSES-OF-OTHERS",
 		"-rw-r--r-- /usr/share/doc/btrkeep/README.md",
 		"-rw-r--r-- /usr/share/doc/btrkeep/CHANGELOG.md",

@@ -206,7 +206,7 @@ func TestSampleUncommented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(cfg.Jobs) != 4 || len(cfg.Warnings) != 0 {
+	if len(cfg.Jobs) != 5 || len(cfg.Warnings) != 0 {
 		t.Errorf("%d jobs, warnings %q", len(cfg.Jobs), cfg.Warnings)
 	}
 }

@@ -59,8 +59,17 @@ func (t *Text) WithGroup(name string) slog.Handler {
 }
 
 func (t *Text) write(r slog.Record, fields []field) error {
+	text := render(r, fields, t.times)
+	t.out.mu.Lock()
+	defer t.out.mu.Unlock()
+	_, err := io.WriteString(t.out.w, text)
+	return err
+}
+
+// render is one record as text: a line, and one for its hint.
+func render(r slog.Record, fields []field, times bool) string {
 	var start string
-	if t.times && !r.Time.IsZero() {
+	if times && !r.Time.IsZero() {
 		start = r.Time.Format("2006-01-02 15:04:05 ")
 	}
 	l := line(r.Message, fields)
@@ -68,10 +77,7 @@ func (t *Text) write(r slog.Record, fields []field) error {
 	if l.hint != "" {
 		text += start + "btrkeep: hint: " + l.hint + "\n"
 	}
-	t.out.mu.Lock()
-	defer t.out.mu.Unlock()
-	_, err := io.WriteString(t.out.w, text)
-	return err
+	return text
 }
 
 // word is what comes before a line that is not plain information.

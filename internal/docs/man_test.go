@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -64,7 +65,7 @@ func TestManPageJournalAndStatuses(t *testing.T) {
 			t.Errorf("%s lacks %s: add\n\n%s\n", page1, what, add)
 		}
 	}
-	for _, dir := range []string{"jobs", "daemon", "cmd/btrkeep"} {
+	for _, dir := range packages(t) {
 		for name, value := range constants(t, dir) {
 			switch {
 			case strings.HasPrefix(name, "Key"):
@@ -92,7 +93,7 @@ func TestManPageJournalAndStatuses(t *testing.T) {
 func TestManPageEnvironment(t *testing.T) {
 	text := read(t, page1)
 	variables := map[string]bool{}
-	for _, dir := range []string{"cmd/btrkeep", "config", "jobs", "jobs/remote", "daemon"} {
+	for _, dir := range packages(t) {
 		for _, file := range sources(t, dir) {
 			ast.Inspect(file, func(n ast.Node) bool {
 				if lit, ok := n.(*ast.BasicLit); ok {
@@ -142,6 +143,24 @@ func TestManPagesCompile(t *testing.T) {
 			t.Errorf("%s: man: %v\n%s", page, err, complaints.String())
 		}
 	}
+}
+
+// packages are the directories with what people and the journal see of the program.
+func packages(t *testing.T) []string {
+	t.Helper()
+	var dirs []string
+	for _, top := range []string{"cmd", "config", "daemon", "jobs"} {
+		err := filepath.WalkDir(filepath.Join("..", "..", top), func(path string, d fs.DirEntry, err error) error {
+			if found, _ := filepath.Glob(filepath.Join(path, "*.go")); err == nil && d.IsDir() && len(found) > 0 {
+				dirs = append(dirs, strings.TrimPrefix(filepath.ToSlash(path), "../../"))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dirs
 }
 
 // sources are the files of a package, without tests.

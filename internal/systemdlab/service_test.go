@@ -61,6 +61,7 @@ func TestService(t *testing.T) {
 				{"Journal", l.testJournal},
 				{"Proves", l.testProves},
 				{"Sandbox", l.testSandbox},
+				{"Metrics", l.testMetrics},
 				{"Reload", l.testReload},
 				{"NotifyReload", l.testNotifyReload},
 				{"LateDisk", l.testLateDisk},
