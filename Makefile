@@ -11,8 +11,8 @@ tool        = $(GO) tool -modfile=tools/go.mod
 
 # Programs, or files, and the Debian packages that have them; with @, only the program is taken out of the package.
 for_btrfs = mkfs.btrfs=btrfs-progs mount=mount losetup=mount unshare=util-linux
-# A C compiler and the kernel's headers, to hold the ioctl structs against them; btrbk, rsync and strace for a short version of the bench.
 for_man   = scdoc=scdoc
+# A C compiler and the kernel's headers, to hold the ioctl structs against them; btrbk, rsync and strace for a short version of the bench.
 for_test  = $(for_btrfs) $(for_man) dpkg-deb=dpkg rpm=rpm shellcheck=shellcheck git=git man=man-db \
             mkfs.ext4=e2fsprogs blkid=util-linux systemd-analyze=systemd strace=strace btrbk=btrbk rsync=rsync \
             sshd=openssh-server ssh=openssh-client nsenter=util-linux dbus-daemon=dbus-daemon promtool=@prometheus \

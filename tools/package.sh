@@ -10,6 +10,10 @@ VERSION=${VERSION:-$(tools/version.sh)}
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
 export VERSION SOURCE_DATE_EPOCH
 case $arch in
+x86_64) arch=amd64 ;;
+aarch64) arch=arm64 ;;
+esac
+case $arch in
 arm | armv7) arch=armv7 goarch=arm package_arch=arm7 ;;
 *) goarch=$arch package_arch=$arch ;;
 esac
