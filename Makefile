@@ -11,11 +11,13 @@ tool        = $(GO) tool -modfile=tools/go.mod
 
 # Programs, or files, and the Debian packages that have them; with @, only the program is taken out of the package.
 for_btrfs = mkfs.btrfs=btrfs-progs mount=mount losetup=mount unshare=util-linux
+for_man   = scdoc=scdoc
 # A C compiler and the kernel's headers, to hold the ioctl structs against them; btrbk, rsync and strace for a short version of the bench.
-for_test  = $(for_btrfs) mkfs.ext4=e2fsprogs blkid=util-linux systemd-analyze=systemd strace=strace btrbk=btrbk rsync=rsync \
+for_test  = $(for_btrfs) $(for_man) dpkg-deb=dpkg rpm=rpm shellcheck=shellcheck git=git man=man-db \
+            mkfs.ext4=e2fsprogs blkid=util-linux systemd-analyze=systemd strace=strace btrbk=btrbk rsync=rsync \
             sshd=openssh-server ssh=openssh-client nsenter=util-linux dbus-daemon=dbus-daemon promtool=@prometheus \
             gcc=gcc /usr/include/stdio.h=libc6-dev /usr/include/linux/btrfs.h=linux-libc-dev
-for_long  = $(for_test) mmdebstrap=mmdebstrap systemd-nspawn=systemd-container nsenter=util-linux
+for_long  = $(for_test) lintian=lintian mmdebstrap=mmdebstrap systemd-nspawn=systemd-container nsenter=util-linux
 
 # The tests of jobs that choose their receiver: once is enough.
 native_only = GoesOn|StartsOver|Interrupted|TornOff|PowerCut|Lacks|OtherRefusals|Others
@@ -33,7 +35,27 @@ help: ## this list
 
 .PHONY: build
 build: ## the program, static, as ./btrkeep
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-s -o btrkeep ./cmd/btrkeep
+	@GO='$(GO)' tools/build.sh btrkeep
+
+.PHONY: release
+release: ## reproducible static binaries for amd64, arm64 and armv7, in dist/
+	@GO='$(GO)' tools/release.sh dist
+
+.PHONY: deb rpm
+deb: ## the Debian package, in dist/; ARCH=arm64 or armv7 for other machines
+rpm: ## the RPM package, in dist/; ARCH=arm64 or armv7 for other machines
+deb rpm:
+	@tools/install-deps.sh $(for_man)
+	@GO='$(GO)' tools/package.sh $@ $(ARCH)
+
+.PHONY: install
+install: build ## the program, unit, manual and completions, below PREFIX (/usr/local), without a package
+	@tools/install-deps.sh $(for_man)
+	@GO='$(GO)' tools/install.sh btrkeep
+
+.PHONY: uninstall
+uninstall: ## undo that: configuration, state, snapshots and backups stay
+	@tools/install.sh --uninstall
 
 .PHONY: demo
 demo: ## half a minute of backups on two throw-away disks (root)
@@ -47,6 +69,7 @@ test: ## all tests but the long ones, on real file systems if root
 	$(GO) test -count=1 -timeout 10m $(TESTFLAGS) ./...
 	BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -skip '$(native_only)' ./jobs
 	@tools/each.sh 'push pull' sh -c 'BTRKEEP_TEST_PLACE=$$0 $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -skip "$(here_only)|$(slow_far)" ./jobs'
+	[ "$$(uname -m)" != x86_64 ] || BTRKEEP_TEST_GOARCH=386 $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -run Scripts ./cmd/btrkeep
 
 .PHONY: race
 race: ## the tests of what runs side by side, under the race detector
@@ -59,6 +82,7 @@ test-long: ## also those that take long: booted systemd, many kills, many power 
 	BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) ./...
 	BTRKEEP_LONG=1 BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) -skip '$(native_only)' ./jobs
 	for place in push pull; do BTRKEEP_LONG=1 BTRKEEP_TEST_PLACE=$$place $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) -skip '$(here_only)' ./jobs || exit; done
+	[ "$$(uname -m)" != x86_64 ] || BTRKEEP_TEST_GOARCH=386 BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 1h $(TESTFLAGS) ./cmd/btrkeep
 
 .PHONY: fuzz
 fuzz: ## what reads send streams, fed with what is none, for FUZZTIME each (root)
@@ -81,4 +105,4 @@ fmt: ## bring the program text into form
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -f btrkeep
+	rm -rf btrkeep dist

@@ -86,7 +86,7 @@ func btrfsInode(fd int) (uint64, error) {
 	if err := unix.Fstatfs(fd, &vfs); err != nil {
 		return 0, fmt.Errorf("statfs: %w", err)
 	}
-	if vfs.Type != superMagic {
+	if uint32(vfs.Type) != superMagic {
 		return 0, ErrNotBtrfs
 	}
 	var st unix.Stat_t

@@ -1,11 +1,14 @@
-//go:build amd64 || arm64 || riscv64 || loong64 || s390x
+//go:build amd64 || arm64 || riscv64 || loong64 || s390x || arm || 386
 
 package btrfs
 
 import "unsafe"
 
-// The numbers and structs below are those of linux/btrfs.h on 64-bit machines with the common ioctl encoding. Elsewhere
-// (32 bit, MIPS, PowerPC, SPARC) some differ, and the package refuses to build rather than to make a wrong call.
+// The numbers and structs below are those of linux/btrfs.h on 64-bit machines with the common ioctl encoding, and on ARM, which aligns 64-bit
+// fields likewise. Elsewhere (MIPS, PowerPC, SPARC) some differ, and the package refuses to build rather than to make a wrong call. 386 is for kernels of
+// 64 bits, where the tests run it; one of 32 bits has other sizes, hence other numbers, and refuses the calls with ENOTTY.
+//
+// Go aligns 64-bit fields to 4 bytes on machines of 32 bits: each must lie at a multiple of 8 by what is before it.
 
 const (
 	iocSubvolGetflags    = 0x80089419
@@ -120,6 +123,7 @@ type sendArgs struct {
 	sendFd            int64
 	cloneSourcesCount uint64
 	cloneSources      unsafe.Pointer
+	_                 [8 - unsafe.Sizeof(uintptr(0))]byte // the kernel of a 64-bit machine reads 8 bytes
 	parentRoot        uint64
 	flags             uint64
 	version           uint32

@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/btrkeep/btrkeep/internal/filetime"
 )
 
 const (
@@ -109,7 +111,7 @@ type Inode struct {
 	Mode, UID, GID, Links uint32
 	Size                  uint64
 	Rdev                  uint64 // as in stat(2)
-	Mtime                 unix.Timespec
+	Mtime                 filetime.Time
 }
 
 func (i Inode) is(kind uint32) bool { return i.Mode&unix.S_IFMT == kind }

@@ -9,6 +9,8 @@ import (
 	"math"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/btrkeep/btrkeep/internal/filetime"
 )
 
 type walker struct {
@@ -106,7 +108,7 @@ func (it item) inodeItem() (Inode, error) {
 		Number: it.objectID, Generation: le.Uint64(d[inodeItemMadeIn:]),
 		Mode: le.Uint32(d[inodeItemMode:]), UID: le.Uint32(d[inodeItemUID:]), GID: le.Uint32(d[inodeItemGID:]), Links: le.Uint32(d[inodeItemLinks:]),
 		Size: le.Uint64(d[inodeItemSize:]), Rdev: unix.Mkdev(uint32(rdev>>20), uint32(rdev&(1<<20-1))), // the kernel's own form
-		Mtime: unix.Timespec{Sec: int64(le.Uint64(d[inodeItemMtime:])), Nsec: int64(le.Uint32(d[inodeItemMtime+8:]))},
+		Mtime: filetime.Time{Sec: int64(le.Uint64(d[inodeItemMtime:])), Nsec: int64(le.Uint32(d[inodeItemMtime+8:]))},
 	}, nil
 }
 

@@ -5,7 +5,7 @@
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-missing= packages= programs=
+missing='' packages='' programs=''
 for pair; do
 	name=${pair%%=*}
 	case $name in

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/btrkeep/btrkeep/internal/filetime"
 )
 
 // metadata gives a copy the owner, extended attributes, mode and times of its source, in this order: a new owner takes set-user-ID bits and capabilities away, and
@@ -33,7 +35,11 @@ func (c *copier) metadata(e *entry, from, to int) error {
 			c.note(e, fmt.Sprintf("modes were not kept: %v", err))
 		}
 	}
-	if err := unix.UtimesNanoAt(to, "", []unix.Timespec{e.stat.Atim, e.stat.Mtim}, unix.AT_EMPTY_PATH); err != nil {
+	times, err := filetime.Of(from, "", unix.AT_EMPTY_PATH, &e.stat)
+	if err != nil {
+		return c.refused(e, "stat", err)
+	}
+	if err := filetime.Set(to, "", times, unix.AT_EMPTY_PATH); err != nil {
 		if !lacks(err) {
 			return c.refused(e, "utimensat", err)
 		}
@@ -124,7 +130,7 @@ func full(fd int) bool {
 	const btrfsMagic, enough = 0x9123683e, 1 << 20
 	var st unix.Statfs_t
 	err := unix.Fstatfs(fd, &st)
-	return err != nil || st.Type == btrfsMagic || st.Bfree*uint64(st.Bsize) < enough || st.Files > 0 && st.Ffree == 0
+	return err != nil || uint32(st.Type) == btrfsMagic || st.Bfree*uint64(st.Bsize) < enough || st.Files > 0 && st.Ffree == 0
 }
 
 // Inode flags, FS_*_FL of linux/fs.h. The kernel sets others by itself.

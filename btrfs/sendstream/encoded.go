@@ -11,7 +11,7 @@ import (
 // encodedIOArgs is struct btrfs_ioctl_encoded_io_args of linux/btrfs.h.
 type encodedIOArgs struct {
 	iov             *unix.Iovec
-	iovcnt          uint64
+	iovcnt          uintptr // unsigned long
 	offset          int64
 	flags           uint64
 	length          uint64
@@ -22,7 +22,8 @@ type encodedIOArgs struct {
 	_               [64]byte
 }
 
-const iocEncodedWrite = 0x40809440
+// The size of the struct, which differs between machines, is in the number.
+const iocEncodedWrite = 1<<30 | unsafe.Sizeof(encodedIOArgs{})<<16 | 0x94<<8 | 64
 
 // maxUnencoded is the longest extent that is compressed as one, BTRFS_MAX_UNCOMPRESSED.
 const maxUnencoded = 128 << 10
@@ -40,7 +41,8 @@ func (s *session) encodedWrite(c *Command) error {
 		return err
 	}
 	data := c.Bytes(AttrData)
-	iov := unix.Iovec{Len: uint64(len(data))}
+	var iov unix.Iovec
+	iov.SetLen(len(data))
 	if len(data) > 0 {
 		iov.Base = &data[0]
 	}

@@ -2,9 +2,10 @@ package sendstream
 
 import (
 	"errors"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/btrkeep/btrkeep/internal/filetime"
 )
 
 func (s *session) chown(c *Command) error {
@@ -58,27 +59,18 @@ func (s *session) chmod(c *Command) error {
 
 // utimes sets the times of access and modification; those of change and creation cannot be set.
 func (s *session) utimes(c *Command) error {
-	times := [2]unix.Timespec{timespec(c.Time(AttrAtime)), timespec(c.Time(AttrMtime))}
+	times := [2]filetime.Time{fileTime(c.Time(AttrAtime)), fileTime(c.Time(AttrMtime))}
 	if s.file.is(c.Bytes(AttrPath)) {
-		return futimens(s.file.fd, &times)
+		return filetime.Set(s.file.fd, "", times, 0)
 	}
 	d, name, err := s.tree.parent(c.Path())
 	if err != nil {
 		return err
 	}
-	return unix.UtimesNanoAt(d.fd, name, times[:], unix.AT_SYMLINK_NOFOLLOW)
+	return filetime.Set(d.fd, name, times, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-func timespec(t Timespec) unix.Timespec { return unix.Timespec{Sec: t.Sec, Nsec: int64(t.Nsec)} }
-
-// futimens is utimensat(2) with a null path, which the unix package does not offer.
-func futimens(fd int, times *[2]unix.Timespec) error {
-	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(times)), 0, 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
-}
+func fileTime(t Timespec) filetime.Time { return filetime.Time{Sec: t.Sec, Nsec: int64(t.Nsec)} }
 
 func (s *session) setXattr(c *Command) error {
 	name, value := c.Text(AttrXattrName), c.Bytes(AttrXattrData)

@@ -16,9 +16,11 @@ type verityEnableArg struct {
 	blockSize     uint32
 	saltSize      uint32
 	salt          unsafe.Pointer
+	_             [8 - unsafe.Sizeof(uintptr(0))]byte
 	sigSize       uint32
 	_             uint32
 	sig           unsafe.Pointer
+	_             [8 - unsafe.Sizeof(uintptr(0))]byte
 	_             [11]uint64
 }
 

@@ -241,8 +241,14 @@ func (a *app) versionCommand() *cobra.Command {
 	return c
 }
 
-// version is that of the module, or of the commit it was built from.
+// release is the version that tools/build.sh gives to the linker.
+var release string
+
+// version is that of the release or package, else that of the module, or of the commit it was built from.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "unknown"

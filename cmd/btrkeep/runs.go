@@ -19,11 +19,13 @@ import (
 
 func (a *app) runCommand() *cobra.Command {
 	var dry, wait bool
+	var below string
 	c := &cobra.Command{
 		Use: "run [JOB…]", Short: "run jobs now and wait for them",
 		Long: `Run jobs now (all of them without a name) and wait for them: through the daemon
 if one runs with this configuration, else here. Without a name, jobs that are
-paused are left out.
+paused are left out; with --below only those that have something to do on one disk
+are run.
 
 A job that is running already is not run again (exit status 75); with --wait it is
 waited for, and then run.
@@ -33,6 +35,11 @@ Exit status: 0 done; 1 a run failed; 2 usage or configuration; 75 not now.`,
 			cfg, list, err := a.selected(args)
 			if err != nil {
 				return err
+			}
+			if below != "" {
+				if list, err = jobsBelow(list, below); err != nil {
+					return err
+				}
 			}
 			if dry {
 				return a.plan(c.Context(), cfg, list)
@@ -54,6 +61,7 @@ Exit status: 0 done; 1 a run failed; 2 usage or configuration; 75 not now.`,
 	}
 	c.Flags().BoolVarP(&dry, "dry-run", "n", false, "show what would be done and change nothing")
 	c.Flags().BoolVar(&wait, "wait", false, "wait for a job that is running already, then run it")
+	c.Flags().StringVar(&below, "below", "", "only jobs with a destination in this `DIRECTORY` or below it")
 	a.jsonFlag(c)
 	return c
 }

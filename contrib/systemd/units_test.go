@@ -210,3 +210,29 @@ func TestSampleUncommented(t *testing.T) {
 		t.Errorf("%d jobs, warnings %q", len(cfg.Jobs), cfg.Warnings)
 	}
 }
+
+// The unit that udev starts is taken whole, too, and starts what is installed.
+func TestVerifyPlug(t *testing.T) {
+	const name = "btrkeep-plug@.service"
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := filepath.Abs("../udev/plug")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(text, []byte("\nExecStart=/usr/lib/btrkeep/plug %i\n")) {
+		t.Fatalf("%s does not start /usr/lib/btrkeep/plug", name)
+	}
+	dir := t.TempDir()
+	text = bytes.Replace(text, []byte("/usr/lib/btrkeep/plug"), []byte(program), 1)
+	for _, file := range []string{name, "btrkeep-plug@01234567-89ab-cdef-0123-456789abcdef.service"} {
+		if err := os.WriteFile(filepath.Join(dir, file), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, stderr := analyze(t, "verify", "--man=no", filepath.Join(dir, file)); stderr != "" {
+			t.Errorf("systemd-analyze verify %s:\n%s", file, stderr)
+		}
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,10 +17,10 @@ import (
 
 const mainConfig = "/etc/btrkeep/btrkeep.toml"
 
-// lab is a container with the shipped unit, the program, and two disks.
+// lab is a container with the package, and two disks.
 type lab struct {
 	*container
-	binary string
+	packages [2]string // of two versions, 1.0 and 1.1
 }
 
 // record is what these tests read of `btrkeep run --json` and `btrkeep history --json`.
@@ -37,28 +36,25 @@ type record struct {
 type transfer struct {
 	Destination, Snapshot, Parent, Result string
 
-	Bytes int64
+	Bytes   int64
+	Resumed int64 `json:"resumed_bytes"`
 }
 
 // last is the transfer of the run's own snapshot; those before it caught up.
 func (r record) last() transfer { return r.Transfers[len(r.Transfers)-1] }
 
 func TestService(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "btrkeep")
-	build := exec.Command("go", "build", "-trimpath", "-o", binary, "github.com/btrkeep/btrkeep/cmd/btrkeep")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	packages := [2]string{debianPackage(t, "1.0"), debianPackage(t, "1.1")}
 	for _, suite := range suites() {
 		t.Run(suite, func(t *testing.T) {
-			l := &lab{boot(t, suite), binary}
-			l.installPackage(t)
+			l := &lab{boot(t, suite), packages}
+			l.plugDisks(t)
 			// In this order: each starts with the service running and the disks in use as the one before left them.
 			for _, step := range []struct {
 				name string
 				test func(*testing.T)
 			}{
+				{"Installed", l.testInstalled},
 				{"Starts", l.testStarts},
 				{"Runs/btrfs-progs", func(t *testing.T) { l.testRuns(t, "btrfs-progs", 2) }},
 				{"Runs/native", func(t *testing.T) { l.testRuns(t, "native", 3) }},
@@ -69,9 +65,13 @@ func TestService(t *testing.T) {
 				{"Reload", l.testReload},
 				{"NotifyReload", l.testNotifyReload},
 				{"LateDisk", l.testLateDisk},
+				{"Plug", l.testPlug},
 				{"StopDuringTransfer", l.testStopDuringTransfer},
 				{"Watchdog", l.testWatchdog},
 				{"BadConfiguration", l.testBadConfiguration},
+				{"Upgrade", l.testUpgrade},
+				{"Remove", l.testRemove},
+				{"Purge", l.testPurge},
 			} {
 				if !t.Run(step.name, step.test) {
 					t.Logf("journal of the service:\n%s", l.journal(t, 60))
@@ -80,19 +80,6 @@ func TestService(t *testing.T) {
 			}
 		})
 	}
-}
-
-// installPackage does what a distribution's package and its administrator would do.
-func (l *lab) installPackage(t *testing.T) {
-	t.Helper()
-	l.install(t, l.binary, "/usr/bin/btrkeep", 0o755)
-	l.install(t, "../../contrib/systemd/btrkeep.service", "/usr/lib/systemd/system/btrkeep.service", 0o644)
-	for _, point := range []string{"/mnt/src", "/mnt/dst"} {
-		l.run(t, "mount -t btrfs %s %s", l.plug(t, 4<<30), point)
-	}
-	l.run(t, "btrfs subvolume create /mnt/src/home")
-	testdisk.Tree(t, l.path("/mnt/src/home"), testdisk.Spec{Seed: 1, Files: 300})
-	l.write(t, mainConfig, config("btrfs-progs", ""), 0o644)
 }
 
 // config is a configuration with the job "home", and more.
@@ -378,15 +365,17 @@ require_mount = "/mnt/late"
 	}
 }
 
-func (l *lab) testStopDuringTransfer(t *testing.T) {
-	l.run(t, "btrfs subvolume create /mnt/src/big")
-	l.run(t, "head -c 768M /dev/urandom >/mnt/src/big/file")
-	l.write(t, mainConfig, config("native", "\n[jobs.big]\nsource = \"/mnt/src/big\"\ndestination = \"/mnt/dst/big\"\n"), 0o644)
+// underWay begins a run of a job, which is made for it, and waits until its transfer is in the middle. What comes of the run is sent, if the command tells.
+func (l *lab) underWay(t *testing.T, job string) <-chan record {
+	t.Helper()
+	l.run(t, "btrfs subvolume create /mnt/src/%s", job)
+	l.run(t, "head -c 768M /dev/urandom >/mnt/src/%s/file", job)
+	l.write(t, mainConfig, "checkpoint = { bytes = \"32M\", time = \"10s\" }\n"+config("native", fmt.Sprintf("\n[jobs.%s]\nsource = \"/mnt/src/%[1]s\"\ndestination = \"/mnt/dst/%[1]s\"\n", job)), 0o644)
 	l.restart(t)
 
 	done := make(chan record, 1)
 	go func() {
-		out, _, _ := l.try("btrkeep run --json big")
+		out, _, _ := l.try("btrkeep run --json " + job)
 		var records []record
 		if json.Unmarshal([]byte(out), &records) == nil && len(records) == 1 {
 			done <- records[0]
@@ -395,13 +384,18 @@ func (l *lab) testStopDuringTransfer(t *testing.T) {
 	}()
 	wait(t, 30*time.Second, func() string {
 		// What is on its way has a hidden name; 64 MiB of it have arrived.
-		if files, _ := filepath.Glob(l.path("/mnt/dst/big/.*/file")); len(files) > 0 {
+		if files, _ := filepath.Glob(l.path("/mnt/dst/" + job + "/.*/file")); len(files) > 0 {
 			if st, err := os.Stat(files[0]); err == nil && st.Size() > 64<<20 {
 				return ""
 			}
 		}
 		return "no transfer under way"
 	})
+	return done
+}
+
+func (l *lab) testStopDuringTransfer(t *testing.T) {
+	done := l.underWay(t, "big")
 	began := time.Now()
 	l.run(t, "systemctl stop btrkeep.service")
 	if took := time.Since(began); took > 10*time.Second {

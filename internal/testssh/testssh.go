@@ -5,6 +5,7 @@ package testssh
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -286,6 +288,7 @@ func freePort(t testing.TB) netip.AddrPort {
 }
 
 // Program builds btrkeep, once per test process, and gives its path: what the other machine has, or what a test of the whole program runs.
+// $BTRKEEP_TEST_GOARCH makes it one for another kind of machine, which this one must be able to run: 386 is how 32 bits are tested.
 func Program(t testing.TB) string {
 	t.Helper()
 	path, err := program()
@@ -302,7 +305,7 @@ var program = sync.OnceValues(func() (string, error) {
 	}
 	path := filepath.Join(dir, "btrkeep")
 	cmd := exec.Command("go", "build", "-o", path, "github.com/btrkeep/btrkeep/cmd/btrkeep")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+cmp.Or(os.Getenv("BTRKEEP_TEST_GOARCH"), runtime.GOARCH))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
 	}

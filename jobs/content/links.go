@@ -43,7 +43,7 @@ func (w *walker) seen(v visit, a, b *unix.Stat_t) bool {
 		w.differ(v.dir, v.name, "is not one file with its other names")
 		return false
 	}
-	w.links.note(a.Ino, b.Ino, a.Nlink-1-min(a.Nlink-1, uint64(before)))
+	w.links.note(a.Ino, b.Ino, uint64(max(0, int(a.Nlink)-1-before)))
 	return before > 0
 }
 

@@ -114,7 +114,7 @@ func (p *picture) identify(e *entry) error {
 	if err != nil {
 		return err
 	}
-	st, err := p.before.stat(path)
+	st, mtime, err := p.before.stat(path)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (p *picture) identify(e *entry) error {
 		e.of = same
 		return nil
 	}
-	was := factsOf(&st)
+	was := factsOf(&st, mtime)
 	e.of.old, e.of.now, e.of.typ = &was, was, typeOf(st.Mode)
 	if st.Nlink > 1 && e.of.typ != Directory {
 		p.linked[st.Ino] = e.of

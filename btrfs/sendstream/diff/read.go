@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/btrkeep/btrkeep/btrfs/sendstream"
+	"github.com/btrkeep/btrkeep/internal/filetime"
 )
 
 // facts is what is known of a file at one time.
@@ -20,10 +21,10 @@ type facts struct {
 	mtime          sendstream.Timespec
 }
 
-func factsOf(st *unix.Stat_t) facts {
+func factsOf(st *unix.Stat_t, mtime filetime.Time) facts {
 	return facts{
 		inode: st.Ino, names: uint32(st.Nlink), mode: st.Mode, uid: st.Uid, gid: st.Gid, size: uint64(st.Size),
-		mtime: sendstream.Timespec{Sec: st.Mtim.Sec, Nsec: uint32(st.Mtim.Nsec)},
+		mtime: sendstream.Timespec{Sec: mtime.Sec, Nsec: uint32(mtime.Nsec)},
 	}
 }
 

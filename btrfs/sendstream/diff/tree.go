@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/btrkeep/btrkeep/internal/filetime"
 )
 
 // tree is one of the two snapshots, for what the stream does not tell. Of files, only their metadata is read.
@@ -24,12 +26,17 @@ func openTree(path string) (tree, error) {
 
 func (t tree) close() { unix.Close(t.fd) }
 
-func (t tree) stat(path string) (unix.Stat_t, error) {
-	var st unix.Stat_t
-	if err := unix.Fstatat(t.fd, path, &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH); err != nil {
-		return st, fmt.Errorf("stat %q: %w", path, err)
+// stat also gives the time of modification, of which st may have a half only.
+func (t tree) stat(path string) (st unix.Stat_t, mtime filetime.Time, err error) {
+	const flags = unix.AT_SYMLINK_NOFOLLOW | unix.AT_EMPTY_PATH
+	if err := unix.Fstatat(t.fd, path, &st, flags); err != nil {
+		return st, mtime, fmt.Errorf("stat %q: %w", path, err)
 	}
-	return st, nil
+	times, err := filetime.Of(t.fd, path, flags, &st)
+	if err != nil {
+		return st, mtime, fmt.Errorf("times of %q: %w", path, err)
+	}
+	return st, times[1], nil
 }
 
 // xattr gives the value of an xattr; nil if there is none.
