@@ -1,0 +1,70 @@
+package local
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/jobs"
+	"github.com/btrkeep/btrkeep/jobs/catalog"
+)
+
+// above finds backups in the directories above the destination directory, up to its mount point: another tool may have kept those of several subvolumes in one directory, of
+// which each job now has a directory below.
+//
+// Who can write there could put another directory in the destination's place, so they are as trustworthy as it. Where others than root can write, nothing is looked for any
+// more: with a received UUID of their choice they could pass off anything as a parent. Streams from other machines are confined to the directory itself.
+func (d *Dir) above(all []btrfs.Subvolume) ([]jobs.Backup, error) {
+	if n, ok := d.opener.Receiver.(Native); ok && n.Confined {
+		return nil, nil
+	}
+	var found []jobs.Backup
+	up := ""
+	for dir := d.path; dir != d.identity.MountPoint && dir != "/"; {
+		dir, up = filepath.Dir(dir), up+"../" // where that is yet to be made, the first run makes it
+		at, ok, err := d.trusted(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return nil, err
+		case !ok:
+			return found, nil
+		}
+		cat, err := catalog.Read(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range all {
+			if !at.Holds(s) || !s.ReadOnly || s.ReceivedUUID.IsZero() || strings.HasPrefix(s.Name, hiddenIncoming) {
+				continue
+			}
+			e := cat[s.UUID]
+			b := jobs.Backup{Subvolume: s, Path: filepath.Join(dir, s.Name), Taken: s.Created, Complete: true, Altered: e.Ctransid != 0 && e.Ctransid != s.Ctransid}
+			b.Name = up + s.Name
+			found = append(found, b)
+		}
+	}
+	return found, nil
+}
+
+// trusted reports whether a directory is on the destination's file system and can be written by root alone.
+func (d *Dir) trusted(dir string) (at btrfs.Dir, ok bool, err error) {
+	st, err := os.Lstat(dir)
+	if err != nil {
+		return at, false, err
+	}
+	sys, known := st.Sys().(*syscall.Stat_t)
+	if !known || int(sys.Uid) != os.Geteuid() || st.Mode().Perm()&0o022 != 0 {
+		return at, false, nil
+	}
+	if id, err := btrfs.FileSystemID(dir); err != nil || id != d.identity.FileSystem {
+		return at, false, err
+	}
+	at, err = btrfs.LocateDir(dir)
+	return at, true, err
+}
