@@ -65,7 +65,9 @@ func loads(t *testing.T, c *Config) *config.Config {
 	return cfg
 }
 
-func uncommented(text string) string { return regexp.MustCompile(`(?m)^#(\S)`).ReplaceAllString(text, "$1") }
+func uncommented(text string) string {
+	return regexp.MustCompile(`(?m)^#(\S)`).ReplaceAllString(text, "$1")
+}
 
 // The examples here are our own, of what the manual tells: see testdata/*.conf.
 func TestBtrbkGolden(t *testing.T) {

@@ -13,20 +13,24 @@ import (
 
 // Config is a configuration to be written.
 type Config struct {
-	Head  []string // lines of the comment at the top
-	Jobs  []Job
-	Notes []Note // what was not translated, or means something else now, in the order of lines
+	Head     []string // lines of the comment at the top
+	Defaults *Job     // nil: none
+	Jobs     []Job
+	Notes    []Note // what was not translated, or means something else now, in the order of lines
 }
 
 // Note is something that a person should know of a line that was read.
 type Note struct {
-	File string `json:"file"`
+	File string `json:"file"` // "" where it is of none
 	Line int    `json:"line"` // from 1; 0 where none is meant
 	Text string `json:"text"`
 }
 
 func (n Note) String() string {
-	if n.Line == 0 {
+	switch {
+	case n.File == "":
+		return n.Text
+	case n.Line == 0:
 		return n.File + ": " + n.Text
 	}
 	return fmt.Sprintf("%s:%d: %s", n.File, n.Line, n.Text)
@@ -53,6 +57,7 @@ type Destination struct {
 	Off          string // why it is commented out
 	URL          string
 	RequireMount string
+	MaxAge       string
 	Keep         Keep
 	RateLimit    string
 }

@@ -15,17 +15,28 @@ const everything = `{ within = "36500d" }`
 func (c *Config) Text() string {
 	var b strings.Builder
 	comment(&b, c.Head)
+	if c.Defaults != nil {
+		b.WriteString("\n")
+		c.Defaults.write(&b)
+	}
 	for _, j := range c.Jobs {
 		b.WriteString("\n")
 		j.write(&b)
 	}
 	if len(c.Notes) > 0 {
-		b.WriteString("\n# Not translated, or not the same any more:\n#\n")
+		b.WriteString("\n# " + c.notesHead() + ":\n#\n")
 		for _, n := range c.Notes {
 			comment(&b, []string{n.String()})
 		}
 	}
 	return b.String()
+}
+
+func (c *Config) notesHead() string {
+	if c.Notes[0].File == "" {
+		return "To be done"
+	}
+	return "Not translated, or not the same any more"
 }
 
 // width is where comments are wrapped. Lines that begin with a blank are left as they are.
@@ -68,6 +79,9 @@ func (j Job) write(b *strings.Builder) {
 		comment(b, []string{"Commented out: " + j.Off})
 	}
 	t := table{head: "jobs." + j.Name, off: j.Off != ""}
+	if j.Name == "" {
+		t.head = "defaults"
+	}
 	t.text("source", j.Source)
 	t.text("snapshot_dir", j.SnapshotDir)
 	t.text("name_format", j.NameFormat)
@@ -76,7 +90,7 @@ func (j Job) write(b *strings.Builder) {
 		t.add("only_if_changed", "true", "")
 	}
 	t.keep(j.Keep, Keep{})
-	if len(j.Destinations) == 0 {
+	if len(j.Destinations) == 0 && j.Name != "" {
 		t.text("destination", "/mnt/backup/"+j.Name)
 	}
 	t.write(b)
@@ -93,6 +107,7 @@ func (d Destination) write(b *strings.Builder, j Job) {
 	t := table{head: "jobs." + j.Name + ".destinations." + d.Name, off: j.Off != "" || d.Off != ""}
 	t.text("url", d.URL)
 	t.text("require_mount", d.RequireMount)
+	t.text("max_age", d.MaxAge)
 	t.keep(d.Keep, j.Keep)
 	t.text("rate_limit", d.RateLimit)
 	t.write(b)

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/btrkeep/btrkeep/jobs"
+	"github.com/btrkeep/btrkeep/jobs/migrate"
+)
+
+func (a *app) initCommand() *cobra.Command {
+	var o output
+	c := &cobra.Command{
+		Use: "init", Short: "write a configuration for what this machine has",
+		Long: `Looks at the btrfs file systems that are mounted, their subvolumes, and the
+configurations of btrbk, snapper and timeshift, and writes a commented
+configuration: a job for each subvolume, to the disk that looks like one for
+backups. Nothing is changed, and a file that exists is left as it is.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return a.imported(o, func(m migrate.Machine) (*migrate.Config, error) {
+				made, err := migrate.Init(m)
+				if errors.Is(err, migrate.ErrNoBtrfs) {
+					err = &jobs.HintError{Err: err, Hint: "mount the disks that are to be backed up; btrkeep backs up btrfs subvolumes only"}
+				}
+				return made, err
+			})
+		},
+	}
+	a.outputFlags(c, &o, false)
+	return c
+}
