@@ -11,6 +11,7 @@ import (
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/internal/testdisk"
+	"github.com/btrkeep/btrkeep/internal/testssh"
 )
 
 // btrbkRun has the real btrbk make its snapshots and backups.
@@ -31,16 +32,6 @@ func (m *machine) imported(args ...string) (stderr string) {
 	must(m.t, err)
 	m.configure(string(text))
 	return r.stderr
-}
-
-// subvolumes are the paths of all read-only subvolumes below the directories.
-func readOnly(t *testing.T, dirs ...string) (paths []string) {
-	for _, dir := range dirs {
-		found, err := filepath.Glob(filepath.Join(dir, "*.2*"))
-		must(t, err)
-		paths = append(paths, found...)
-	}
-	return paths
 }
 
 // What the real btrbk has made is taken over as it lies: the first run after the import is incremental, and nothing of btrbk's is deleted.
@@ -93,7 +84,9 @@ func TestImportBtrbkFirstRunIsIncremental(t *testing.T) {
 			}
 			var kept []string
 			for _, d := range c.kept {
-				kept = append(kept, readOnly(t, m.expand(d))...)
+				found, err := filepath.Glob(filepath.Join(m.expand(d), "*.2*")) // NAME.TIMESTAMP
+				must(t, err)
+				kept = append(kept, found...)
 			}
 			m.imported("btrbk", conf)
 			m.must("check")
@@ -108,6 +101,32 @@ func TestImportBtrbkFirstRunIsIncremental(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Over ssh likewise: to a machine whose key may do everything also where several share the target; a pull where each has one of its own.
+func TestImportBtrbkOverSSH(t *testing.T) {
+	t.Parallel()
+	m := machineOn(t, testdisk.New(t, disk).Path, testdisk.New(t, disk).Path)
+	far := m.far(testssh.Options{Program: program(t)})
+	there := strings.Replace(far.URL(""), "root@", "", 1)
+	for i, s := range []string{"home", "srv", "mail"} {
+		must(t, btrfs.Create(m.srcPath, s))
+		testdisk.Tree(t, filepath.Join(m.srcPath, s), testdisk.Spec{Seed: uint64(i), Files: 30, MaxSize: 8 << 10})
+	}
+	for _, d := range []string{"$SRC/snaps", "$SRC/mails", "$DST1/all", "$DST1/mail"} {
+		must(t, os.Mkdir(m.expand(d), 0o755))
+	}
+	conf := filepath.Join(m.dir, "btrbk.conf")
+	text := m.expand("timestamp_format long\nvolume SOURCE$SRC\n snapshot_dir snaps\n target TARGET$DST1/all\n subvolume home\n subvolume srv\n" +
+		"volume PULL$SRC\n snapshot_dir mails\n subvolume mail\n target $DST1/mail\n")
+	must(t, os.WriteFile(conf, []byte(strings.NewReplacer("SOURCE", "", "TARGET", "", "PULL", "").Replace(text)), 0o600))
+	m.btrbkRun(conf)
+	must(t, os.WriteFile(conf, []byte(strings.NewReplacer("SOURCE", "", "TARGET", there, "PULL", there).Replace(text)), 0o600))
+	if notes := m.imported("btrbk", conf); !strings.Contains(notes, "unless the key there is for btrkeep serve --trust-client") {
+		t.Errorf("the key that is needed is not named: %s", notes)
+	}
+	m.must("check")
+	m.firstIncremental(map[string]string{"home": "../home.", "srv": "../srv.", "mail": "mail."})
 }
 
 // firstIncremental runs all jobs twice: against what the other tool left, its names by job, then against the own ones. What was received is as it was sent.

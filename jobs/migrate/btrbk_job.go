@@ -101,8 +101,12 @@ func (t *btrbkTranslation) destination(j *Job, v btrbkVolume, target *section, u
 	case target.place.host == "" && v.at.host == "":
 		d.Comment = append(d.Comment, "btrbk's backups are "+there+", which several share: parents, as the new directory is below")
 	default:
-		d.Comment = append(d.Comment, "btrbk's backups are "+there+", which several share; between machines parents are looked for in the new directory alone: the first backup is a full one")
-		t.note(target.line, fmt.Sprintf("target %s of %s: several subvolumes share it, and between machines a directory below it does not see btrbk's backups: the first backup is a full one", target.place.path, j.Name))
+		where := "a pull looks for parents in the new directory alone"
+		if v.at.host == "" {
+			where = "parents are looked for in the new directory alone, unless the key there is for btrkeep serve --trust-client"
+		}
+		d.Comment = append(d.Comment, "btrbk's backups are "+there+", which several share; "+where+": the first backup is a full one")
+		t.note(target.line, fmt.Sprintf("target %s, for %s: several subvolumes share it, and %s: the first backup is a full one", target.place.path, j.Name, where))
 	}
 	if target.place.host == "" {
 		d.RequireMount = t.machine.mountAbove(target.place.path)
@@ -110,19 +114,21 @@ func (t *btrbkTranslation) destination(j *Job, v btrbkVolume, target *section, u
 	return d
 }
 
-// rate is a limit in the units of btrkeep; "" for none.
+// rate is a limit in the units of btrkeep; "" for none. Between machines it counts on the line, so that it is the same at which end it was set.
 func (t *btrbkTranslation) rate(s *section) string {
-	limit := strings.ToUpper(s.value("rate_limit", "no"))
-	var size config.Size
-	if limit == "NO" || strings.Trim(limit, "0KMGT") == "" {
-		return ""
+	for _, key := range []string{"rate_limit", "rate_limit_remote"} {
+		o, set := s.get(key)
+		limit := strings.ToUpper(o.value)
+		var size config.Size
+		switch {
+		case !set || limit == "NO" || strings.Trim(limit, "0KMGT") == "":
+		case size.UnmarshalText([]byte(limit)) != nil:
+			t.note(o.line, key+" "+o.value+" makes no sense: no limit")
+		default:
+			return size.String()
+		}
 	}
-	if size.UnmarshalText([]byte(limit)) != nil {
-		o, _ := s.get("rate_limit")
-		t.note(o.line, "rate_limit "+o.value+" makes no sense: no limit")
-		return ""
-	}
-	return size.String()
+	return ""
 }
 
 // groups are those of a subvolume and of what it is in.

@@ -24,7 +24,7 @@ func lost(key, value string) string {
 func translated() map[string]map[string]string {
 	return map[string]map[string]string{
 		"timestamp_format": {}, "snapshot_dir": {}, "snapshot_name": {}, "snapshot_preserve": {}, "snapshot_preserve_min": {},
-		"target_preserve": {}, "target_preserve_min": {}, "ssh_user": {}, "ssh_port": {}, "rate_limit": {}, "noauto": {},
+		"target_preserve": {}, "target_preserve_min": {}, "ssh_user": {}, "ssh_port": {}, "rate_limit": {}, "rate_limit_remote": {}, "noauto": {},
 		"ssh_identity": {}, "ssh_compression": {"no": ""}, "ssh_cipher_spec": {"default": ""}, // into ssh's own configuration
 		"snapshot_create": {
 			"ondemand": "btrkeep makes a snapshot in each run, whether a destination is there or not; of those that no destination has yet, `keep` of the job says how many stay",
@@ -46,7 +46,6 @@ func untranslated() []struct{ keys, harmless, why string } {
 		{"incremental_prefs incremental_clones incremental_resolve", "", "btrkeep chooses parents and clone sources by UUID, at the source among all read-only snapshots of the file system"},
 		{"stream_compress*", "no", "between machines btrkeep compresses by itself, and what btrfs has compressed is sent as it is"},
 		{"stream_buffer stream_buffer_remote", "no", "no buffer program is needed: the ends of a transfer run side by side"},
-		{"rate_limit_remote", "no", "use `rate_limit` of the destination, which counts on the line between machines"},
 		{"transaction_log transaction_syslog", "no", "the journal has the fields BTRKEEP_JOB and others, and `btrkeep history` all runs"},
 		{"lockfile", "no", "each job and each destination directory has a lock by itself"},
 		{"backend backend_local backend_remote backend_local_user", "btrfs-progs", "the btrfs program is not used; btrkeep runs as root here, and as what a key is bound to on another machine (docs/push-to-a-nas.md)"},

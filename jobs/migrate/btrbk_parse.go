@@ -4,6 +4,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // section is one of a btrbk.conf: the file as a whole, a volume, a subvolume or a target, with the options that are set in it. See btrbk.conf(5), SECTIONS.
@@ -56,6 +57,10 @@ func parseBtrbk(file, text string) *btrbk {
 			continue
 		}
 		m := statement.FindStringSubmatch(l)
+		if !utf8.ValidString(l) {
+			b.note(line, "this line is not UTF-8, as the configuration has to be: left out")
+			continue
+		}
 		if m == nil {
 			b.note(line, "this line is none of btrbk: "+l)
 			continue
@@ -100,6 +105,10 @@ func (b *btrbk) statement(at *section, key, value string, line int) *section {
 		}
 	} else if before, ok := at.options[key]; ok && before.value != value {
 		b.note(before.line, key+" is given again further down, which holds")
+	}
+	if _, ok := translated()[key]; ok && at.kind == "target" && (strings.HasPrefix(key, "snapshot_") || key == "timestamp_format") {
+		b.note(line, key+" "+value+": btrbk refuses it in a section target, and so it is left out")
+		return at
 	}
 	at.options[key] = o
 	b.all = append(b.all, setting{key, option{value, line}})

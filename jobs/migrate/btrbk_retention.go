@@ -44,7 +44,7 @@ func (b *btrbk) retention(s *section, prefix string) Keep {
 	if policy != "no" && !k.policy(policy) {
 		return bad(prefix+"_preserve", policy)
 	}
-	if k.Keep.IsZero() { // the newest is never deleted, also by btrbk
+	if k.IsZero() { // the newest is never deleted, also by btrbk
 		k.Last = 1
 	}
 	return k

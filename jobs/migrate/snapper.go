@@ -99,7 +99,7 @@ func snapperKeep(set map[string]setting) Keep {
 		return int(n)
 	}
 	k.Keep = config.Keep{Hourly: limit("HOURLY", 10), Daily: limit("DAILY", 10), Weekly: limit("WEEKLY", 0), Monthly: limit("MONTHLY", 10), Yearly: limit("YEARLY", 10)}
-	if k.Keep.IsZero() {
+	if k.IsZero() {
 		k.Last = 1
 	}
 	return k

@@ -134,10 +134,10 @@ func (t *table) text(key, value string) {
 // keep writes retention: nothing where everything is kept, or where it is that of the job anyway.
 func (t *table) keep(k, inherited Keep) {
 	switch {
-	case k.Keep == inherited.Keep && !k.Keep.IsZero():
-	case !k.Keep.IsZero():
+	case k.Keep == inherited.Keep && !k.IsZero():
+	case !k.IsZero():
 		t.add("keep", inline(k.Keep), k.Said)
-	case k.All && !inherited.Keep.IsZero():
+	case k.All && !inherited.IsZero():
 		t.add("keep", everything, k.Said)
 	case k.All && k.Said != "":
 		t.add("", "", "without keep everything stays; "+k.Said)
