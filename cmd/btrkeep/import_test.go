@@ -207,3 +207,39 @@ func TestImportScriptFirstRunIsIncremental(t *testing.T) {
 		}
 	}
 }
+
+// Where a copy of one of snapper's snapshots lies in the directory that --destination names, the first run is incremental against it. snapper lays its snapshots out as below.
+func TestImportSnapperFirstRunIsIncremental(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, 1)
+	testdisk.Tree(t, m.home(), testdisk.Spec{Seed: 10, Files: 30, MaxSize: 8 << 10})
+	must(t, btrfs.Create(m.home(), ".snapshots"))
+	first := filepath.Join(m.home(), ".snapshots", "1")
+	must(t, os.Mkdir(first, 0o755))
+	must(t, btrfs.Snapshot(m.home(), first, "snapshot", true))
+	if out, err := exec.Command("sh", "-c", `btrfs send -q "$1" | btrfs receive -q "$2"`, "sh", filepath.Join(first, "snapshot"), m.dests[0]).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	conf := filepath.Join(m.dir, "home")
+	must(t, os.WriteFile(conf, fmt.Appendf(nil, "SUBVOLUME=%q\nFSTYPE=\"btrfs\"\nTIMELINE_CREATE=\"yes\"\nTIMELINE_CLEANUP=\"no\"\n", m.home()), 0o600))
+	m.imported("snapper", conf, "--destination", m.dests[0])
+	m.must("check")
+	m.firstIncremental(map[string]string{"home": "../snapshot"})
+	if _, err := btrfs.Info(filepath.Join(first, "snapshot")); err != nil {
+		t.Errorf("snapper's: %v", err)
+	}
+}
+
+// A target on the source's own disk is taken over, and said to be none that survives it.
+func TestImportBtrbkSameDisk(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, 0)
+	must(t, os.Mkdir(m.expand("$SRC/copies"), 0o755))
+	conf := filepath.Join(m.dir, "btrbk.conf")
+	must(t, os.WriteFile(conf, []byte(m.expand("volume $SRC\nsubvolume home\ntarget $SRC/copies\n")), 0o600))
+	if notes := m.imported("btrbk", conf); !strings.Contains(notes, "btrbk.conf:3: target "+m.srcPath+"/copies is on the file system of") {
+		t.Errorf("not said: %s", notes)
+	}
+	m.must("check")
+	m.mustRun()
+}

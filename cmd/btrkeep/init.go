@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -21,8 +22,11 @@ backups. Nothing is changed, and a file that exists is left as it is.`,
 		RunE: func(*cobra.Command, []string) error {
 			return a.imported(o, func(m migrate.Machine) (*migrate.Config, error) {
 				made, err := migrate.Init(m)
-				if errors.Is(err, migrate.ErrNoBtrfs) {
+				switch {
+				case errors.Is(err, migrate.ErrNoBtrfs):
 					err = &jobs.HintError{Err: err, Hint: "mount the disks that are to be backed up; btrkeep backs up btrfs subvolumes only"}
+				case errors.Is(err, fs.ErrPermission):
+					err = &jobs.HintError{Err: err, Hint: "run it as root, as only that may list subvolumes"}
 				}
 				return made, err
 			})

@@ -18,26 +18,24 @@ import (
 //
 // Who can write there could put another directory in the destination's place, so they are as trustworthy as it. Where others than root can write, nothing is looked for any
 // more: with a received UUID of their choice they could pass off anything as a parent. Streams from other machines are confined to the directory itself.
-func (d *Dir) above(all []btrfs.Subvolume) ([]jobs.Backup, error) {
+//
+// Whatever cannot be looked at ends the search: it is for a better parent only, and no reason for a run to fail.
+func (d *Dir) above(all []btrfs.Subvolume) (found []jobs.Backup) {
 	if n, ok := d.opener.Receiver.(Native); ok && n.Confined {
-		return nil, nil
+		return nil
 	}
-	var found []jobs.Backup
 	up := ""
 	for dir := d.path; dir != d.identity.MountPoint && dir != "/"; {
-		dir, up = filepath.Dir(dir), up+"../" // where that is yet to be made, the first run makes it
-		at, ok, err := d.trusted(dir)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		dir, up = filepath.Dir(dir), up+"../"
+		at, err := d.trusted(dir)
+		if errors.Is(err, fs.ErrNotExist) { // the first run makes it
 			continue
-		case err != nil:
-			return nil, err
-		case !ok:
-			return found, nil
+		} else if err != nil {
+			return found
 		}
 		cat, err := catalog.Read(dir)
 		if err != nil {
-			return nil, err
+			return found
 		}
 		for _, s := range all {
 			if !at.Holds(s) || !s.ReadOnly || s.ReceivedUUID.IsZero() || strings.HasPrefix(s.Name, hiddenIncoming) {
@@ -49,22 +47,23 @@ func (d *Dir) above(all []btrfs.Subvolume) ([]jobs.Backup, error) {
 			found = append(found, b)
 		}
 	}
-	return found, nil
+	return found
 }
 
-// trusted reports whether a directory is on the destination's file system and can be written by root alone.
-func (d *Dir) trusted(dir string) (at btrfs.Dir, ok bool, err error) {
+var errUntrusted = errors.New("others than root can write there, or it is on another file system")
+
+// trusted locates a directory of the destination's file system that root alone can write to.
+func (d *Dir) trusted(dir string) (at btrfs.Dir, err error) {
 	st, err := os.Lstat(dir)
 	if err != nil {
-		return at, false, err
+		return at, err
 	}
 	sys, known := st.Sys().(*syscall.Stat_t)
 	if !known || int(sys.Uid) != os.Geteuid() || st.Mode().Perm()&0o022 != 0 {
-		return at, false, nil
+		return at, errUntrusted
 	}
 	if id, err := btrfs.FileSystemID(dir); err != nil || id != d.identity.FileSystem {
-		return at, false, err
+		return at, errors.Join(errUntrusted, err)
 	}
-	at, err = btrfs.LocateDir(dir)
-	return at, true, err
+	return btrfs.LocateDir(dir)
 }

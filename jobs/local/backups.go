@@ -67,9 +67,7 @@ func (d *Dir) List(context.Context) (jobs.Contents, error) {
 		}
 	}
 	slices.SortStableFunc(there.Backups, func(a, b jobs.Backup) int { return a.Taken.Compare(b.Taken) })
-	if there.Above, err = d.above(all); err != nil {
-		return jobs.Contents{}, fmt.Errorf("look above %s: %w", d.path, err)
-	}
+	there.Above = d.above(all)
 	return there, nil
 }
 

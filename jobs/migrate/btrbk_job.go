@@ -110,6 +110,9 @@ func (t *btrbkTranslation) destination(j *Job, v btrbkVolume, target *section, u
 	}
 	if target.place.host == "" {
 		d.RequireMount = t.machine.mountAbove(target.place.path)
+		if v.at.host == "" && t.machine.sameDisk(v.at.path, target.place.path) {
+			t.note(target.line, fmt.Sprintf("target %s is on the file system of %s itself: such a copy does not survive its disk", target.place.path, v.at.path))
+		}
 	}
 	return d
 }

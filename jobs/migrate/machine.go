@@ -60,6 +60,16 @@ func (m Machine) mountAbove(p string) string {
 	return best
 }
 
+// sameDisk reports whether both paths are there, and on one file system.
+func (m Machine) sameDisk(a, b string) bool {
+	first, err := btrfs.FileSystemID(filepath.Join(m.Root, a))
+	if err != nil {
+		return false
+	}
+	second, err := btrfs.FileSystemID(filepath.Join(m.Root, b))
+	return err == nil && first == second
+}
+
 // btrbkSchedule is how often btrbk is started, and what tells so.
 func (m Machine) btrbkSchedule() (schedule, why string) {
 	for _, every := range []string{"hourly", "daily", "weekly", "monthly"} {
