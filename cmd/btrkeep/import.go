@@ -132,7 +132,7 @@ func (a *app) outputFlags(c *cobra.Command, o *output, force bool) {
 }
 
 // imported makes a configuration, writes it, and says what to know of it.
-func (a *app) imported(o output, make func(migrate.Machine) (*migrate.Config, error)) error {
+func (a *app) imported(o output, from func(migrate.Machine) (*migrate.Config, error)) error {
 	if err := o.free(); err != nil {
 		return &exitError{exitUsage, err}
 	}
@@ -140,7 +140,7 @@ func (a *app) imported(o output, make func(migrate.Machine) (*migrate.Config, er
 	if err != nil {
 		return &exitError{exitFailed, err}
 	}
-	made, err := make(m)
+	made, err := from(m)
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}

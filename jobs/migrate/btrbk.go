@@ -120,11 +120,11 @@ func (t *btrbkTranslation) snapshotDir(v btrbkVolume) place {
 		}
 		return base
 	case strings.HasPrefix(dir, "/"):
-		base.host, base.port, base.path = v.at.host, v.at.port, path.Clean(dir)
-		return base
+		return place{v.at.host, v.at.port, path.Clean(dir)}
+	case v.parent.dummy: // btrbk refuses it
+		return place{}
 	}
-	base.path = path.Join(base.path, dir)
-	return base
+	return base.below(dir)
 }
 
 // chooseURLs gives v destinations: the directories of targets that it has for itself as they lie, or directories of its own below the others.

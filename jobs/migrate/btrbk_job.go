@@ -58,6 +58,11 @@ func (t *btrbkTranslation) off(j Job, v btrbkVolume) string {
 // snapshots says where they go: btrbk's directory if nobody shares it.
 func (t *btrbkTranslation) snapshots(j *Job, v btrbkVolume) {
 	dir := t.snapshotDir(v)
+	if dir.path == "" {
+		o, _ := v.get("snapshot_dir")
+		t.note(o.line, "snapshot_dir "+o.value+" is relative, and there is no volume: btrbk refuses it, and so it is left out")
+		return
+	}
 	own := v.value("snapshot_dir", "no") != "no" && t.users[dir] == 1 && dir.path != v.at.path
 	there := fmt.Sprintf("btrbk's snapshots are %s", path.Join(dir.path, v.name+".*"))
 	if !own {
