@@ -41,10 +41,10 @@ func (a *app) importBtrbk() *cobra.Command {
 	var o output
 	c := &cobra.Command{
 		Use: "btrbk FILE", Short: "translate a btrbk.conf", Args: cobra.ExactArgs(1),
-		Long: `Translates a btrbk.conf, as btrbk.conf(5) of btrbk 0.32 tells of it. Wildcards are
-looked up on this machine. A directory that one subvolume has for itself is gone
-on with; of those that several share each job gets one of its own below, and
-btrbk's backups in them are parents all the same.`,
+		Long: `Translates a btrbk.conf, as btrbk.conf(5) of btrbk 0.32 tells of it. A directory
+that one subvolume has for itself is gone on with; of those that several share
+each job gets one of its own below, and btrbk's backups in them are parents all
+the same.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.imported(o, func(m migrate.Machine) (*migrate.Config, error) {
 				text, err := os.ReadFile(args[0])

@@ -57,7 +57,7 @@ func TestImportBtrbkFirstRunIsIncremental(t *testing.T) {
 		"several share both directories, short": {
 			conf:    "timestamp_format short\nvolume $SRC\n snapshot_dir snaps\n target $DST1/all\n subvolume home\n subvolume srv\n  snapshot_name www\n subvolume c*\n",
 			sources: []string{"home", "srv", "c1", "c2"}, dirs: []string{"$SRC/snaps", "$DST1/all"}, kept: []string{"$SRC/snaps", "$DST1/all"},
-			parents: map[string]string{"home": "../home.", "www": "../www.", "c1": "../c1.", "c2": "../c2."},
+			parents: map[string]string{"home": "../home.", "www": "../www.", "c:c1": "../../c1.", "c:c2": "../../c2."},
 		},
 		"several share the target, snapshots in the volume's directory": {
 			conf:    "subvolume $SRC/home\n snapshot_dir $SRC\n target $DST1\nsubvolume $SRC/srv\n snapshot_dir $SRC/srv/snaps\n target $DST1\n",

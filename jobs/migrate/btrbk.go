@@ -1,7 +1,6 @@
 package migrate
 
 import (
-	"fmt"
 	"net/url"
 	"path"
 	"slices"
@@ -14,7 +13,7 @@ func Btrbk(file, text string, m Machine) *Config {
 	t := &btrbkTranslation{btrbk: b, machine: m, names: names{}, users: map[place]int{}, hosts: map[string]string{}, sources: map[place]string{}, urls: map[string]bool{}}
 	for _, v := range b.root.inner {
 		for _, s := range v.inner {
-			t.found = append(t.found, t.expand(s)...)
+			t.found = append(t.found, t.volume(s))
 		}
 	}
 	for _, v := range t.found {
@@ -55,56 +54,38 @@ type btrbkTranslation struct {
 	remote        bool // some job is
 }
 
-// btrbkVolume is one subvolume that btrbk backs up.
+// btrbkVolume is a subvolume that btrbk backs up, or all that match wildcards.
 type btrbkVolume struct {
 	*section
 	at      place
 	name    string // of its snapshots, before the dot
 	job     string
-	unknown bool // its wildcards could not be looked up
 	targets []*section
 	urls    []string // of the targets; "" for raw ones
 }
 
-// expand gives the subvolumes that a section stands for.
-func (t *btrbkTranslation) expand(s *section) []btrbkVolume {
-	base := func(at place) string {
-		if at.path == "/" {
-			return "ROOT"
-		}
-		return path.Base(at.path)
+// volume is what a section subvolume stands for: one subvolume, or with wildcards a group of them.
+func (t *btrbkTranslation) volume(s *section) btrbkVolume {
+	v := btrbkVolume{section: s, at: s.place, targets: s.allTargets()}
+	name := path.Base(v.at.path)
+	if v.at.path == "/" {
+		name = "ROOT"
 	}
-	if !s.glob {
-		return []btrbkVolume{{section: s, at: s.place, name: unquote(s.value("snapshot_name", base(s.place))), targets: s.allTargets()}}
+	v.name = unquote(s.value("snapshot_name", name))
+	if s.glob {
+		v.name = name // btrbk allows no other
 	}
-	paths := []string(nil)
-	if s.place.host == "" {
-		paths = t.machine.glob(s.place.path)
-	}
-	if len(paths) == 0 {
-		t.note(s.line, fmt.Sprintf("subvolume %s: no subvolume is found here that it matches: write a job for each", s.place.path))
-		at := s.place
-		at.path = strings.ReplaceAll(at.path, "*", "NAME")
-		return []btrbkVolume{{section: s, at: at, name: base(at), targets: s.allTargets(), unknown: true}}
-	}
-	t.note(s.line, fmt.Sprintf("subvolume %s: a job for each of the %d that there are now; those that come later need one of their own", s.place.path, len(paths)))
-	var all []btrbkVolume
-	for _, p := range paths {
-		at := place{path: p}
-		all = append(all, btrbkVolume{section: s, at: at, name: base(at), targets: s.allTargets()})
-	}
-	return all
+	return v
 }
 
-// count notes which directories v uses.
+// far reports wildcards in a path of another machine, where they cannot be looked up.
+func (v btrbkVolume) far() bool { return v.glob && v.at.host != "" }
+
+// count notes which directories v uses. The snapshots of a group always go elsewhere; its backups go below.
 func (t *btrbkTranslation) count(v btrbkVolume) {
-	n := 1
-	if v.unknown {
-		n = 2 // or more
-	}
-	t.users[t.snapshotDir(v)] += n
+	t.users[t.snapshotDir(v)]++
 	for _, target := range v.targets {
-		t.users[target.place] += n
+		t.users[target.place]++
 	}
 }
 
@@ -132,6 +113,9 @@ func (t *btrbkTranslation) chooseURLs(v *btrbkVolume, asItLies bool) {
 	if v.job == "" {
 		host, _, _ := strings.Cut(v.at.host, ".")
 		v.job = t.names.unique(v.name, host+"-"+v.name, path.Base(path.Dir(v.at.path))+"-"+v.name)
+		if v.far() {
+			v.at.path = strings.ReplaceAll(v.at.path, "*", "NAME")
+		}
 		v.urls = make([]string, len(v.targets))
 	}
 	for i, target := range v.targets {
@@ -139,6 +123,8 @@ func (t *btrbkTranslation) chooseURLs(v *btrbkVolume, asItLies bool) {
 		case target.raw || (t.users[at] == 1) != asItLies:
 		case asItLies:
 			v.urls[i] = t.free(target, at)
+		case v.glob:
+			v.urls[i] = t.free(target, at.below(v.job), at.below(v.job+"-btrkeep"))
 		default:
 			v.urls[i] = t.free(target, at.below(fileName(v.name)), at.below(v.job), at.below(v.job+"-btrkeep"))
 		}

@@ -12,8 +12,15 @@ import (
 
 // job is v as a job.
 func (t *btrbkTranslation) job(v btrbkVolume) Job {
-	j := Job{Name: v.job, Source: t.url(v.section, v.at), Schedule: t.schedule, Keep: t.retention(v.section, "snapshot")}
+	j := Job{Name: v.job, Schedule: t.schedule, Keep: t.retention(v.section, "snapshot")}
 	j.Comment = append(j.Comment, fmt.Sprintf("%s:%d: subvolume %s", t.file, v.line, v.at.path))
+	if v.glob && !v.far() {
+		j.Sources = []string{pattern(v.at.path)}
+		j.Comment = append(j.Comment, "a job for each that matches, also for those to come; not for those whose names begin with a dot")
+		t.overlaps(v, j.Sources[0])
+	} else {
+		j.Source = t.url(v.section, v.at)
+	}
 	if groups := v.groups(); groups != "" {
 		j.Comment = append(j.Comment, "btrbk's groups: "+groups)
 	}
@@ -34,12 +41,27 @@ func (t *btrbkTranslation) job(v btrbkVolume) Job {
 	return j
 }
 
+// pattern is a path of btrbk's, in which the asterisk alone means something, as path.Match has it.
+func pattern(p string) string {
+	return strings.NewReplacer(`\`, `\\`, "?", `\?`, "[", `\[`).Replace(p)
+}
+
+// overlaps notes the subvolumes with jobs of their own that a group has, too.
+func (t *btrbkTranslation) overlaps(group btrbkVolume, pattern string) {
+	for _, v := range t.found {
+		if matches, _ := path.Match(pattern, v.at.path); matches && !v.glob && v.at.host == "" { // the pattern is none that could be bad
+			t.note(group.line, fmt.Sprintf("its wildcards match %s, too, which has the job %s: leave it out of one of the two", v.at.path, v.job))
+		}
+	}
+}
+
 // off is why a job has to be commented out; "" if it has not.
 func (t *btrbkTranslation) off(j Job, v btrbkVolume) string {
 	twin, twice := t.sources[v.at]
 	switch {
-	case v.unknown:
-		return "no subvolume was found that the wildcards match: write a job for each"
+	case v.far():
+		t.note(v.line, "wildcards cannot be looked up on another machine: write a job for each subvolume")
+		return "wildcards cannot be looked up on another machine. Write a job for each subvolume"
 	case twice:
 		t.note(v.line, "this subvolume is in job "+twin+" already: add the destinations to that")
 		return "the same subvolume is in job " + twin + ": add the destinations to that"
@@ -63,14 +85,18 @@ func (t *btrbkTranslation) snapshots(j *Job, v btrbkVolume) {
 		t.note(o.line, "snapshot_dir "+o.value+" is relative, and there is no volume: btrbk refuses it, and so it is left out")
 		return
 	}
-	own := v.value("snapshot_dir", "no") != "no" && t.users[dir] == 1 && dir.path != v.at.path
+	own := !v.glob && v.value("snapshot_dir", "no") != "no" && t.users[dir] == 1 && dir.path != v.at.path
 	there := fmt.Sprintf("btrbk's snapshots are %s", path.Join(dir.path, v.name+".*"))
 	if !own {
 		parents := ": parents, wherever they lie"
 		if v.at.host != "" {
 			parents = ": parents, if the key there may see all (btrkeep serve --trust-client)"
 		}
-		j.Comment = append(j.Comment, there+parents+"; new ones go to "+path.Join(v.at.path, config.DefaultSnapshotDir))
+		new := path.Join(v.at.path, config.DefaultSnapshotDir)
+		if v.glob {
+			new = config.DefaultSnapshotDir + " in each"
+		}
+		j.Comment = append(j.Comment, there+parents+"; new ones go to "+new)
 		return
 	}
 	j.SnapshotDir = dir.path
@@ -101,7 +127,9 @@ func (t *btrbkTranslation) destination(j *Job, v btrbkVolume, target *section, u
 	case target.value("noauto", "no") == "yes" && v.value("noauto", "no") != "yes":
 		d.Off = "noauto: btrkeep serves all destinations of a job in each run"
 		t.note(target.line, "target "+target.place.path+": noauto of a target alone is not possible: it is commented out")
-	case t.users[target.place] == 1:
+	case v.glob && target.place.host == "" && v.at.host == "":
+		d.Comment = append(d.Comment, "btrbk's backups are "+there+": parents, as each subvolume gets a directory below")
+	case t.users[target.place] == 1 && !v.glob:
 		d.Comment = append(d.Comment, "btrbk's backups are "+there+"; new ones go there, too")
 	case target.place.host == "" && v.at.host == "":
 		d.Comment = append(d.Comment, "btrbk's backups are "+there+", which several share: parents, as the new directory is below")

@@ -39,16 +39,6 @@ func (m Machine) files(pattern string) []string {
 	return found
 }
 
-// glob gives the subvolumes that a path with wildcards matches, as btrbk would back them up: read-only ones are none.
-func (m Machine) glob(pattern string) []string {
-	// In btrbk only the asterisk means something.
-	escaped := strings.NewReplacer(`\`, `\\`, "?", `\?`, "[", `\[`).Replace(pattern)
-	return slices.DeleteFunc(m.files(escaped), func(p string) bool {
-		s, err := btrfs.Info(filepath.Join(m.Root, p))
-		return err != nil || s.ReadOnly
-	})
-}
-
 // mountAbove is the mount point of the btrfs that a path lies on, if that is a disk that may be away: not / and what is mounted with it.
 func (m Machine) mountAbove(p string) string {
 	best := ""

@@ -42,6 +42,7 @@ type Job struct {
 	Comment       []string // above it
 	Off           string   // why it is commented out; "" if it is not
 	Source        string
+	Sources       []string // instead, of a group
 	SnapshotDir   string
 	NameFormat    string
 	Schedule      string

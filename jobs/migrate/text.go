@@ -83,6 +83,9 @@ func (j Job) write(b *strings.Builder) {
 		t.head = "defaults"
 	}
 	t.text("source", j.Source)
+	if len(j.Sources) > 0 {
+		t.add("sources", list(j.Sources), "")
+	}
 	t.text("snapshot_dir", j.SnapshotDir)
 	t.text("name_format", j.NameFormat)
 	t.text("schedule", j.Schedule)
@@ -180,6 +183,14 @@ func (t *table) write(b *strings.Builder) {
 		}
 		b.WriteString("\n")
 	}
+}
+
+func list(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, s := range texts {
+		quoted[i] = quote(s)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
 // quote is a basic string of TOML.
