@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 	"github.com/btrkeep/btrkeep/jobs/migrate"
 )
@@ -20,7 +21,7 @@ configuration: a job for each subvolume, to the disk that looks like one for
 backups. Nothing is changed, and a file that exists is left as it is.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return a.imported(o, func(m migrate.Machine) (*migrate.Config, error) {
+			err := a.imported(o, func(m migrate.Machine) (*migrate.Config, error) {
 				made, err := migrate.Init(m)
 				switch {
 				case errors.Is(err, migrate.ErrNoBtrfs):
@@ -30,6 +31,10 @@ backups. Nothing is changed, and a file that exists is left as it is.`,
 				}
 				return made, err
 			})
+			if err == nil && o.path == "" && !a.json {
+				a.printHint("to use it: btrkeep init -o " + config.DefaultPath)
+			}
+			return err
 		},
 	}
 	a.outputFlags(c, &o, false)

@@ -107,6 +107,22 @@ func named(t *testing.T, text string, c *Config) {
 
 // The example of the package btrbk, and those of its README and manual page, are imported and are configurations without mistakes.
 func TestBtrbkPackageExamples(t *testing.T) {
+	for name, text := range packageExamples(t) {
+		t.Run(name, func(t *testing.T) {
+			c := Btrbk("btrbk.conf", text, Machine{Root: t.TempDir()})
+			if len(c.Jobs) == 0 {
+				t.Errorf("no job in:\n%s", text)
+			}
+			loads(t, c)
+			named(t, text, c)
+			t.Log(c.Text())
+		})
+	}
+}
+
+// packageExamples are those of the package btrbk, by name. They are read where it is installed, as their licence is another one.
+func packageExamples(t *testing.T) map[string]string {
+	t.Helper()
 	example, err := os.ReadFile("/etc/btrbk/btrbk.conf.example")
 	if err != nil {
 		if os.Geteuid() == 0 {
@@ -124,17 +140,7 @@ func TestBtrbkPackageExamples(t *testing.T) {
 	if len(examples) < 10 {
 		t.Fatalf("only %d examples: are they where they were?", len(examples))
 	}
-	for name, text := range examples {
-		t.Run(name, func(t *testing.T) {
-			c := Btrbk("btrbk.conf", text, Machine{Root: t.TempDir()})
-			if len(c.Jobs) == 0 {
-				t.Errorf("no job in:\n%s", text)
-			}
-			loads(t, c)
-			named(t, text, c)
-			t.Log(c.Text())
-		})
-	}
+	return examples
 }
 
 func unzip(t *testing.T, path string) string {
