@@ -56,7 +56,7 @@ func Names(path string, inode uint64) ([]string, error) {
 		for parent, name := range it.names {
 			dir, known := dirs[parent]
 			if !known {
-				if dir, err = lookup(fd, parent); err != nil {
+				if dir, err = lookup(fd, s.ID, parent); err != nil {
 					return nil, fmt.Errorf("names of inode %d of %s: %w", inode, path, err)
 				}
 				dirs[parent] = dir
@@ -89,12 +89,12 @@ func (it item) names(yield func(parent uint64, name []byte) bool) {
 	}
 }
 
-// lookup gives the path of a directory with a slash at its end; "" is the root.
-func lookup(fd int, dir uint64) (string, error) {
+// lookup gives the path of a directory in a subvolume with a slash at its end; "" is the root.
+func lookup(fd int, subvolume, dir uint64) (string, error) {
 	if dir == rootDirInode { // for which the kernel gives what was in the buffer
 		return "", nil
 	}
-	args := inoLookupArgs{objectID: dir}
+	args := inoLookupArgs{treeID: subvolume, objectID: dir}
 	if err := ioctl(fd, iocInoLookup, unsafe.Pointer(&args)); err != nil {
 		return "", fmt.Errorf("BTRFS_IOC_INO_LOOKUP of %d: %w", dir, err)
 	}

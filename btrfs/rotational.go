@@ -34,3 +34,23 @@ func spins(device string) bool {
 	}
 	return true
 }
+
+// Removable reports whether a mounted file system is on a disk that can be taken out, sticks and cards as the kernel sees them, and all that is on USB.
+func Removable(id UUID) bool {
+	devices, _ := filepath.Glob("/sys/fs/btrfs/" + id.String() + "/devices/*") // the pattern is none that could be bad
+	for _, d := range devices {
+		path, err := filepath.EvalSymlinks(d)
+		if err != nil {
+			continue
+		}
+		if strings.Contains(path, "/usb") {
+			return true
+		}
+		for _, disk := range []string{path, filepath.Dir(path)} {
+			if text, err := os.ReadFile(filepath.Join(disk, "removable")); err == nil && strings.TrimSpace(string(text)) == "1" {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -33,6 +33,11 @@ func Load(path string, env func(string) string) (*Config, error) {
 	return load(texts, env)
 }
 
+// Parse is Load for a text that need not be a file. Mistakes are those of a file called name.
+func Parse(name, text string, env func(string) string) (*Config, error) {
+	return load([]source{{name, text}}, env)
+}
+
 // source is the text of a file.
 type source struct{ name, text string }
 

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/btrkeep/btrkeep/btrfs"
@@ -90,7 +91,11 @@ type Incoming struct {
 type Contents struct {
 	Backups   []Backup   // complete or not, in the order of time taken
 	Leftovers []Leftover // of transfers under way or interrupted
+	Above     []Backup   // complete ones in the directories above, whoever made them: parents, and nothing else. Their Name begins with ../
 }
+
+// parents are the backups that a send may be computed against. Of the same content, one in the directory itself is taken.
+func (c Contents) parents() []Backup { return slices.Concat(c.Above, c.Backups) }
 
 // Leftover is a subvolume of a transfer that is not complete.
 type Leftover struct {

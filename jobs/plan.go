@@ -159,6 +159,7 @@ func (r *Runner) planDestination(ctx, estimates context.Context, src *source, st
 		return err
 	}
 	backups := there.Backups
+	possible := there.parents()
 	known := src.unaltered() // those already planned for this destination become possible parents
 	var send []Snapshot
 	if !p.pruneOnly {
@@ -170,10 +171,10 @@ func (r *Runner) planDestination(ctx, estimates context.Context, src *source, st
 	}
 	from, _ := goesOn(src.job, src.snapshots, there, now)
 	for i, snap := range send {
-		b := src.bases(snap.Subvolume, known, backups)[0]
+		b := src.bases(snap.Subvolume, known, possible)[0]
 		resumed := int64(0)
 		if l, ok := from[snap.StreamUUID()]; ok {
-			if before, ok := src.goOn(l.Checkpoint.Identity, snap, known, backups); ok && l.Checkpoint.Version <= version {
+			if before, ok := src.goOn(l.Checkpoint.Identity, snap, known, possible); ok && l.Checkpoint.Version <= version {
 				b, resumed = before, l.offset()
 			}
 		}
@@ -183,7 +184,8 @@ func (r *Runner) planDestination(ctx, estimates context.Context, src *source, st
 		p.Transfers = append(p.Transfers, t)
 		made := snap.Subvolume
 		made.UUID, made.ReceivedUUID = btrfs.UUID{0xfe, byte(i >> 8), byte(i)}, snap.StreamUUID() // one of its own, as the real one will have
-		backups = append(backups, Backup{Subvolume: made, Taken: snap.Taken, Complete: true, Own: true})
+		planned := Backup{Subvolume: made, Taken: snap.Taken, Complete: true, Own: true}
+		backups, possible = append(backups, planned), append(possible, planned)
 		if snap.Otransid == pendingTransaction {
 			known = append(slices.Clone(known), snap.Subvolume)
 		}

@@ -22,6 +22,7 @@ type target struct {
 	cfg     config.Destination
 	dest    Destination
 	backups []Backup
+	above   []Backup                    // in the directories above: parents alone
 	from    map[btrfs.UUID]Leftover     // where interrupted transfers are taken up, by the snapshot's UUID in streams
 	resume  map[btrfs.UUID][]btrfs.UUID // what each of them needs at the source
 	backlog int                         // snapshots that are to be brought over, and are not there yet
@@ -80,7 +81,7 @@ func (r *run) lookAt(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
-	t.backups = there.Backups
+	t.backups, t.above = there.Backups, there.Above
 	useless := r.lookBack(t, there)
 	if len(useless) == 0 {
 		return nil
@@ -123,7 +124,7 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 			from = &l
 			r.log.Info(fmt.Sprintf("%s: goes on with %s, of which it has %d bytes", t.cfg.Name, snap.Name, l.offset()), KeyDestination, t.cfg.Name, KeySnapshot, snap.Name, KeyBytes, l.offset(), KeyEvent, EventResumed)
 		}
-		tr, made := s.transfer(ctx, snap, t.backups, from)
+		tr, made := s.transfer(ctx, snap, Contents{Backups: t.backups, Above: t.above}.parents(), from)
 		tr.giveUp(ctx)
 		r.mu.Lock()
 		r.rec.Transfers = append(r.rec.Transfers, tr)

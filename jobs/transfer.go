@@ -71,7 +71,7 @@ type attempt struct {
 }
 
 // transfer brings one snapshot over: from where it was interrupted if that can be, and falling back to other parents where the receiver does not find one.
-// backups are those of the destination.
+// backups are those that the destination finds.
 func (s *sender) transfer(ctx context.Context, snap Snapshot, backups []Backup, from *Leftover) (t Transfer, made *Backup) {
 	t = Transfer{Destination: s.cfg.Name, Snapshot: snap.Name, Result: ResultFailed}
 	start := time.Now()

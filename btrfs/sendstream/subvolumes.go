@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +21,7 @@ type subvolumes struct {
 	dir    int
 	all    []btrfs.Subvolume // nil until it is needed
 	within btrfs.Dir
+	above  []btrfs.Dir // the directories above it, on the same file system, the nearest first
 
 	confined bool // to what is in dir
 }
@@ -46,12 +49,39 @@ func (v *subvolumes) list() (err error) {
 	if v.within, err = btrfs.LocateDir(fdPath(v.dir)); err != nil {
 		return err
 	}
+	if v.above, err = above(v.dir); err != nil {
+		return err
+	}
 	v.all, err = btrfs.List(fdPath(v.dir))
 	return err
 }
 
+// above are the directories above that of fd as far as they are on its file system.
+func above(fd int) (dirs []btrfs.Dir, err error) {
+	path, err := os.Readlink(fdPath(fd))
+	if err != nil {
+		return nil, err
+	}
+	own, err := btrfs.FileSystemID(fdPath(fd))
+	if err != nil {
+		return nil, err
+	}
+	for path != "/" {
+		path = filepath.Dir(path)
+		if id, err := btrfs.FileSystemID(path); err != nil || id != own {
+			break
+		}
+		d, err := btrfs.LocateDir(path)
+		if err != nil {
+			return nil, err
+		}
+		dirs = append(dirs, d)
+	}
+	return dirs, nil
+}
+
 // candidates gives the subvolumes that id may mean, best first. The sender names a subvolume by its received UUID if it has one, so that here
-// it may be known by either. One in the destination directory is preferred: any user who owns a subvolume can give it any received UUID,
+// it may be known by either. One in the destination directory is preferred, then one in the nearest directory above: any user who owns a subvolume can give it any received UUID,
 // but not put it there. Of equal ones it is the oldest, as in btrfs receive.
 func (v *subvolumes) candidates(id btrfs.UUID) []btrfs.Subvolume {
 	var all []btrfs.Subvolume
@@ -67,7 +97,10 @@ func (v *subvolumes) candidates(id btrfs.UUID) []btrfs.Subvolume {
 	rank := func(s btrfs.Subvolume) int {
 		rank := 0
 		if !v.within.Holds(s) {
-			rank += 2
+			rank = 2 * (1 + len(v.above))
+			if i := slices.IndexFunc(v.above, func(d btrfs.Dir) bool { return d.Holds(s) }); i >= 0 {
+				rank = 2 * (1 + i)
+			}
 		}
 		if s.ReceivedUUID != id {
 			rank++

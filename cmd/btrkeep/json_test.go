@@ -78,6 +78,7 @@ func TestJSON(t *testing.T) {
 		{"check", 1, []string{"check"}},
 		{"prune", 1, []string{"prune"}},
 		{"version", 0, []string{"version"}},
+		{"import", 0, []string{"import", "btrfs-backup", "@daily btrfs-backup.py /home /mnt/backup > /dev/null"}},
 		{"backup", 0, []string{"backup", m.home(), filepath.Join(m.dests[0], "other")}},
 	}
 	for _, c := range commands {

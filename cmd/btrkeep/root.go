@@ -97,7 +97,7 @@ destination is absent, or the job is running already; nothing was harmed).`,
 		a.historyCommand(), a.checkCommand(), a.pruneCommand(), a.dumpCommand(), a.diffCommand(),
 		a.pinCommand(), a.unpinCommand(), a.pauseCommand(), a.resumeCommand(), a.cancelCommand(),
 		a.findCommand(), a.logCommand(), a.restoreCommand(), a.verifyCommand(),
-		a.serveCommand(), completionCommand(), a.versionCommand(),
+		a.initCommand(), a.importCommand(), a.serveCommand(), completionCommand(), a.versionCommand(),
 	)
 	return root
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,25 +23,34 @@ const hiddenIncoming = ".btrkeep-incoming-"
 // deleteBatch is after how many deletions the kernel's cleaner may catch up.
 const deleteBatch = 100
 
-// children are the subvolumes right in the directory.
-func (d *Dir) children() ([]btrfs.Subvolume, error) {
-	if _, err := os.Lstat(d.path); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// subvolumes are those of the file system, asked for at the directory or, if that is yet to be made, above.
+func (d *Dir) subvolumes() (*btrfs.Listing, error) {
+	for dir := d.path; ; dir = filepath.Dir(dir) {
+		all, err := d.opener.View.List(dir)
+		if !errors.Is(err, fs.ErrNotExist) || dir == "/" {
+			return all, err
+		}
 	}
+}
+
+// children are those of the file system's subvolumes that are right in the directory; none if the first run is yet to make it.
+func (d *Dir) children(all *btrfs.Listing) ([]btrfs.Subvolume, error) {
 	dir, err := btrfs.LocateDir(d.path)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
 		return nil, fmt.Errorf("destination %s: %w", d.path, err)
-	}
-	all, err := d.opener.View.List(d.path)
-	if err != nil {
-		return nil, fmt.Errorf("list subvolumes of %s: %w", d.path, err)
 	}
 	return all.In(dir), nil
 }
 
-// List lists the subvolumes in the directory.
+// List lists the subvolumes in the directory, and the backups in those above.
 func (d *Dir) List(context.Context) (jobs.Contents, error) {
-	children, err := d.children()
+	all, err := d.subvolumes()
+	if err != nil {
+		return jobs.Contents{}, fmt.Errorf("list subvolumes of %s: %w", d.path, err)
+	}
+	children, err := d.children(all)
 	if err != nil {
 		return jobs.Contents{}, err
 	}
@@ -59,6 +67,7 @@ func (d *Dir) List(context.Context) (jobs.Contents, error) {
 		}
 	}
 	slices.SortStableFunc(there.Backups, func(a, b jobs.Backup) int { return a.Taken.Compare(b.Taken) })
+	there.Above = d.above(all)
 	return there, nil
 }
 
