@@ -57,7 +57,7 @@ func New(log *slog.Logger, version string, now func() time.Time) *Metrics {
 		registry: prometheus.NewRegistry(),
 		states:   newStates(now),
 		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "btrkeep_runs_total", Help: "Runs that the daemon has made since its start, by result: ok, partial, failed, skipped.",
+			Name: "btrkeep_runs_total", Help: "Runs that the daemon has made since its start, by result: ok, partial, failed, skipped, cancelled.",
 		}, []string{jobLabel, resultLabel}),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "btrkeep_run_duration_seconds", Help: "How long the runs took that the daemon has made since its start, those that were skipped left out.",
@@ -104,7 +104,7 @@ func (m *Metrics) Configured(cfg *config.Config) {
 	for _, job := range cfg.Jobs {
 		kept[job.Name] = true
 		m.durations.WithLabelValues(job.Name)
-		for _, result := range []string{jobs.ResultOK, jobs.ResultPartial, jobs.ResultFailed, jobs.ResultSkipped} {
+		for _, result := range []string{jobs.ResultOK, jobs.ResultPartial, jobs.ResultFailed, jobs.ResultSkipped, jobs.ResultCancelled} {
 			m.runs.WithLabelValues(job.Name, result)
 		}
 	}

@@ -56,6 +56,20 @@ func TestManPageKeys(t *testing.T) {
 	}
 }
 
+// Every metric is in btrkeep(1). docs/metrics.md, which a test in daemon/metrics holds against the program, has them all.
+func TestManPageMetrics(t *testing.T) {
+	text := read(t, page1)
+	all := regexp.MustCompile("(?m)^\\| `(btrkeep_\\w+)` \\|").FindAllStringSubmatch(read(t, "docs/metrics.md"), -1)
+	if len(all) < 30 {
+		t.Fatalf("%d metrics only", len(all))
+	}
+	for _, m := range all {
+		if !strings.Contains(text, "*"+m[1]+"*") {
+			t.Errorf("%s lacks a metric: add\n\n*%s*\n\tWhat it tells.\n", page1, m[1])
+		}
+	}
+}
+
 // Every field of the journal, every MESSAGE_ID and every exit status is in btrkeep(1).
 func TestManPageJournalAndStatuses(t *testing.T) {
 	text := read(t, page1)
