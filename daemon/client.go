@@ -36,6 +36,9 @@ const dialTimeout = 5 * time.Second
 // if this user may not talk to it.
 func Dial(runtimeDir string) (*Client, error) {
 	path := socketPath(runtimeDir)
+	if len(path) > maxSocketPath { // no daemon can have it
+		return nil, fmt.Errorf("%w: the path of %s is too long for a socket", ErrNotRunning, path)
+	}
 	probe, err := net.DialTimeout("unix", path, dialTimeout)
 	if err != nil {
 		return nil, dialError(err)
