@@ -12,21 +12,23 @@ import (
 // errNotRunning says that there is nothing to cancel.
 var errNotRunning = errors.New("it is not running")
 
-// cancel ends what is under way of a job, and takes a run of it out of the queue. It does not wait for the end.
+// cancel ends what is under way of a job, or of the members of a group, and takes what waits for its turn out of the queue. It does not wait for the end. The runs of a group that have begun
+// together end together.
 func (l *loop) cancel(name, by string) error {
 	if _, err := l.named([]string{name}); err != nil {
 		return err
 	}
+	meant := func(job config.Job) bool { return job.Name == name || job.Group == name }
 	why := &jobs.CancelledError{By: by}
 	any := false
-	for k, w := range l.running {
-		if k.job == name {
+	for _, w := range l.running {
+		if meant(w.job) {
 			w.cancel(why)
 			any = true
 		}
 	}
 	l.queue = slices.DeleteFunc(l.queue, func(t *task) bool {
-		if t.job.Name != name || t.kind != config.TaskRun {
+		if !meant(t.job) {
 			return false
 		}
 		l.giveUp(t, why.Error())
@@ -40,7 +42,7 @@ func (l *loop) cancel(name, by string) error {
 	return nil
 }
 
-// giveUp gives up a run that waited for its turn: the times until now are not made up for.
+// giveUp gives up what waited for its turn: the times until now are not made up for.
 func (l *loop) giveUp(t *task, why string) {
 	l.dismiss(t, why)
 	t.waiting, t.trigger = false, ""
@@ -49,4 +51,5 @@ func (l *loop) giveUp(t *task, why string) {
 		t.dropped = now
 		t.settle(now, l.seed)
 	}
+	t.owed = nil
 }

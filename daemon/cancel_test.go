@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
@@ -48,6 +50,57 @@ func TestCancel(t *testing.T) {
 		b.want("13:00:00 home schedule", "13:10:00 srv schedule")
 		if err := b.cancelJob("hoem"); err == nil || err.Error() != "no job is named hoem" {
 			t.Errorf("unknown job: %v", err)
+		}
+		b.stop()
+	})
+}
+
+// What is under way of the members of a group is ended together, also when one of them has ended already; and so by the name of any of them.
+func TestCancelGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		machines := job(t, "m", "@hourly")
+		machines.Source, machines.SnapshotDir, machines.Sources = "", "", []string{"/m/a", "/m/b", "/m/c"}
+		b := newLab(t, "2026-11-23T11:59:00Z", machines)
+		b.fake.takes["m:a"], b.fake.takes["m:b"], b.fake.takes["m:c"] = time.Minute, 30*time.Minute, 30*time.Minute
+		b.start()
+		for i, name := range []string{"m", "m:b"} {
+			b.passTo([]string{"2026-11-23T12:05:00Z", "2026-11-23T13:05:00Z"}[i])
+			if err := b.cancelJob(name); err != nil {
+				t.Error(err)
+			}
+			if n := len(b.fake.causes); n != 2*(i+1) {
+				t.Errorf("%s: %d were ended", name, n)
+			}
+		}
+		b.stop()
+	})
+}
+
+// A verify that is cancelled is not made up for, and one that waits for its turn can be cancelled.
+func TestCancelVerify(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		home := job(t, "home", "")
+		home.Destinations = []config.Destination{{Name: "usb", URL: "/usb"}}
+		home.Verify.Schedule = job(t, "", "10 12 * * *").Schedule
+		b := newLab(t, "2026-11-23T12:00:00Z", home)
+		began := 0
+		b.d.Tasks = map[config.Task]Task{config.TaskVerify: func(ctx context.Context, _ *config.Config, _ config.Job, _ string, _ jobs.Clock) jobs.TaskResult {
+			began++
+			<-ctx.Done()
+			return jobs.TaskResult{Result: jobs.ResultFailed, Error: "cut"}
+		}}
+		b.start()
+		b.passTo("2026-11-23T12:20:00Z")
+		if err := b.cancelJob("home"); err != nil || began != 1 {
+			t.Errorf("%v %d", err, began)
+		}
+		b.passTo("2026-11-24T12:05:00Z")
+		if began != 1 {
+			t.Errorf("made up for: %d", began)
+		}
+		b.passTo("2026-11-24T12:11:00Z")
+		if began != 2 {
+			t.Errorf("the next one: %d", began)
 		}
 		b.stop()
 	})

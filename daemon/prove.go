@@ -76,6 +76,9 @@ func (p *proof) destinations() []config.Destination {
 
 func (p *proof) all(ctx context.Context) {
 	for _, d := range p.destinations() {
+		if jobs.Cancelled(ctx) { // nor is it made up for
+			return
+		}
 		if ctx.Err() != nil {
 			p.left = append(p.left, d.Name)
 			continue
@@ -92,6 +95,9 @@ func (p *proof) all(ctx context.Context) {
 		if !r.NotNow() && (!cut || r.Problems > 0) { // what it had found when it was cut short holds
 			p.shown = append(p.shown, shown{d, clock.Wall, r})
 			p.log(d, r)
+		}
+		if jobs.Cancelled(ctx) {
+			return
 		}
 		if cut || r.NotNow() {
 			p.left, p.why = append(p.left, d.Name), r.Error

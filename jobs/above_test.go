@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -77,5 +78,31 @@ func TestAboveInterruptedGoesOn(t *testing.T) {
 	first := w.interrupted(5 << 20)
 	if tr := w.goesOn(first.Snapshot); tr.Parent != "../../home.20261120" {
 		t.Errorf("%+v", tr)
+	}
+}
+
+// The receiver finds a parent by its UUID: where a backup was written into, the copy of it in a directory above is no parent either, since it would take the one that is nearer.
+func TestAboveBesideAnAlteredOne(t *testing.T) {
+	w := newWorld(t, 1)
+	testdisk.Tree(t, w.source(), testdisk.Spec{Seed: 4, Files: 20, MaxSize: 16 << 10})
+	first := w.mustRun()
+	snapshot := w.runner.List(t.Context(), w.job).Snapshots[0].Path
+	shared := filepath.Dir(w.job.Destinations[0].URL)
+	sendReceive(t, snapshot, shared)
+	altered := w.path(0, first.Snapshot)
+	must(t, setFlag(altered, false))
+	must(t, os.WriteFile(filepath.Join(altered, "planted"), []byte("x"), 0o600))
+	must(t, setFlag(altered, true))
+	w.write("new", "file")
+	r := w.run()
+	if i := slices.IndexFunc(r.Transfers, func(tr jobs.Transfer) bool { return tr.Snapshot == r.Snapshot }); i < 0 || r.Transfers[i].Parent != "" || r.Transfers[i].Result != jobs.ResultOK {
+		t.Errorf("%+v", r.Transfers)
+	}
+	if _, err := os.Lstat(filepath.Join(w.path(0, r.Snapshot), "planted")); err == nil {
+		t.Error("what was written into the old backup is in the new one")
+	}
+	diffs, err := testdisk.Compare(filepath.Join(w.job.SnapshotDir, r.Snapshot), w.path(0, r.Snapshot))
+	if err != nil || len(diffs) > 0 {
+		t.Errorf("%v %q", err, diffs)
 	}
 }

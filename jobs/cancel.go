@@ -25,6 +25,9 @@ func isCancelled(err error) bool {
 // cancelled reports whether a run was.
 func cancelled(ctx context.Context) bool { return isCancelled(context.Cause(ctx)) }
 
+// Cancelled reports whether somebody has cancelled what the context is of.
+func Cancelled(ctx context.Context) bool { return cancelled(ctx) }
+
 // giveUp makes of a transfer that failed one that was cancelled, if the run was.
 func (t *Transfer) giveUp(ctx context.Context) {
 	if t.Result == ResultFailed && cancelled(ctx) {

@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -59,7 +60,7 @@ func TestCancelled(t *testing.T) {
 	must(t, jobs.Remember(w.cfg, job, func(s *jobs.State) {
 		s.LastResult, s.LastError = jobs.ResultFailed, "d1: disk on fire"
 		d := s.Destinations[job.Destinations[0].URL]
-		d.LastResult, d.LastError = jobs.ResultFailed, "disk on fire"
+		d.LastResult, d.LastError, d.Failing = jobs.ResultFailed, "disk on fire", "disk on fire"
 		s.Destinations[job.Destinations[0].URL] = d
 	}))
 	if r := w.cancelled(); r.Result != jobs.ResultCancelled {
@@ -75,6 +76,40 @@ func TestCancelled(t *testing.T) {
 		t.Errorf("state %+v", s)
 	}
 	w.verify()
+}
+
+// A run that is cancelled while it prunes has not failed either.
+func TestCancelledWhilePruning(t *testing.T) {
+	w := newWorld(t, 1)
+	w.job.Destinations[0].Keep = config.Keep{Last: 1}
+	w.mustRun()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	w.runner.Progress = func(p jobs.Progress) {
+		if p.Step == "prune" {
+			cancel(&jobs.CancelledError{By: "ann"})
+		}
+	}
+	w.pass(time.Minute)
+	r := w.runner.Run(ctx, w.placed(), jobs.Options{Clock: w.clock()})
+	if s := w.state(); jobs.ExitStatus([]jobs.Record{r}) == 1 || len(s.Health(w.placed(), w.now)) > 0 {
+		t.Errorf("%+v %+v", r, s.Health(w.placed(), w.now))
+	}
+}
+
+// A run of which every destination is paused has backed up nothing: it is no success.
+func TestAllPaused(t *testing.T) {
+	w := newWorld(t, 1)
+	w.mustRun()
+	before := w.state()
+	_, err := jobs.SetPause(w.cfg, w.placed(), "d1", &jobs.Paused{Since: w.now}, w.now)
+	must(t, err)
+	done := filepath.Join(t.TempDir(), "success")
+	w.job.Hooks.OnSuccess = []string{"/usr/bin/touch", done}
+	r := w.run()
+	if _, err := os.Stat(done); r.Result != jobs.ResultSkipped || !r.NotNow || jobs.ExitStatus([]jobs.Record{r}) != 75 || err == nil || !w.state().LastSuccess.Equal(before.LastSuccess) {
+		t.Errorf("%+v, %v", r, err)
+	}
 }
 
 // A destination that is paused is left out, the others are served, and what the last one had in common with it is kept.

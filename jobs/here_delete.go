@@ -39,8 +39,8 @@ func (h *Here) Delete(ctx context.Context, snapshots []btrfs.Subvolume, done fun
 	gone := map[btrfs.UUID]bool{}
 	var failed error // one that is mounted or holds others must not keep the rest
 	for _, s := range snapshots {
-		if err := ctx.Err(); err != nil {
-			failed = errors.Join(failed, err)
+		if ctx.Err() != nil {
+			failed = errors.Join(failed, context.Cause(ctx))
 			break
 		}
 		if _, own := h.seen.Catalog[s.UUID]; !own || !h.seen.Dir.Holds(s) {

@@ -95,7 +95,18 @@ type Contents struct {
 }
 
 // parents are the backups that a send may be computed against. Of the same content, one in the directory itself is taken.
-func (c Contents) parents() []Backup { return slices.Concat(c.Above, c.Backups) }
+//
+// The receiver finds a parent by its UUID alone: where somebody has written into one that has it, all that have it are left out, since it could take that one.
+func (c Contents) parents() []Backup {
+	all := slices.Concat(c.Above, c.Backups)
+	doubtful := map[btrfs.UUID]bool{}
+	for _, b := range all {
+		if b.Altered {
+			doubtful[b.UUID], doubtful[b.ReceivedUUID] = true, true
+		}
+	}
+	return slices.DeleteFunc(all, func(b Backup) bool { return doubtful[b.UUID] || !b.ReceivedUUID.IsZero() && doubtful[b.ReceivedUUID] })
+}
 
 // Leftover is a subvolume of a transfer that is not complete.
 type Leftover struct {

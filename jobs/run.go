@@ -344,7 +344,7 @@ func (r *run) afterwards(ctx context.Context, what string, argv, env []string) {
 
 // settle gives the run its result from those of its transfers.
 func (rec *Record) settle() {
-	var ok, failed, away int
+	var ok, failed, away, paused int
 	for _, t := range rec.Transfers {
 		switch t.Result {
 		case ResultOK:
@@ -352,11 +352,13 @@ func (rec *Record) settle() {
 		case ResultFailed:
 			failed++
 		case ResultPaused: // as was asked for
+			paused++
 		default:
 			away++
 		}
 	}
-	if away > 0 && rec.Error == "" {
+	none := paused > 0 && ok == 0 && failed == 0 // nothing was backed up
+	if (away > 0 || none) && rec.Error == "" {
 		rec.NotNow = true
 	}
 	switch {
@@ -366,7 +368,7 @@ func (rec *Record) settle() {
 		rec.Result = ResultFailed
 	case rec.Error != "" || failed > 0:
 		rec.Result = ResultPartial
-	case away > 0 && ok == 0:
+	case away > 0 && ok == 0, none:
 		rec.Result = ResultSkipped
 	case away > 0:
 		rec.Result = ResultPartial

@@ -47,6 +47,18 @@ only_if_changed = true
 	if err != nil || len(backups) != 3 {
 		t.Errorf("%v %q", err, backups)
 	}
+	for _, args := range [][]string{{"pause"}, {"resume"}} {
+		var named []string
+		for _, p := range decode[[]struct{ Job string }](t, m.must(append(args, "--json", "machines")...)) {
+			named = append(named, p.Job)
+		}
+		if got := strings.Join(named, " "); got != "machines:db machines:mail machines:web" {
+			t.Errorf("%s: %s", args, got)
+		}
+		if r := m.btrkeep("run"); (r.status == 75) != (args[0] == "pause") {
+			t.Errorf("after %s: %s", args, r)
+		}
+	}
 	var standing []string
 	for _, s := range decode[[]jobs.Status](t, m.must("status", "--json", "machines")) {
 		standing = append(standing, s.Job+" "+s.State)
@@ -54,7 +66,7 @@ only_if_changed = true
 	if got := strings.Join(standing, ", "); got != "machines:db ok, machines:mail ok, machines:web ok" {
 		t.Error(got)
 	}
-	if n := len(decode[[]jobs.Record](t, m.must("history", "--json", "machines"))); n != 6 {
+	if n := len(decode[[]jobs.Record](t, m.must("history", "--json", "machines"))); n != 9 {
 		t.Errorf("%d runs in the history", n)
 	}
 	if r := m.btrkeep("run", "machine"); r.status != 2 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -77,29 +78,59 @@ Exit status: 0 done; 2 usage or configuration; 75 nothing is under way.`,
 			if err != nil {
 				return err
 			}
-			client, err := daemon.Dial(cfg.RuntimeDir)
-			if err != nil {
-				return &exitError{exitNotNow, err}
-			}
-			done := []cancelling{}
-			for _, j := range list {
-				if err := client.Cancel(c.Context(), j.Name, a.person()); errors.Is(err, daemon.ErrIdle) {
-					return &exitError{exitNotNow, err}
-				} else if err != nil {
-					return &exitError{exitFailed, err}
-				}
-				if done = append(done, cancelling{j.Name}); !a.json {
-					fmt.Fprintf(a.stdout, "%s: cancelled\n", j.Name)
-				}
-			}
-			if a.json {
-				return a.printJSON(done)
-			}
-			return nil
+			return a.cancel(c.Context(), cfg, list)
 		},
 	}
 	a.jsonFlag(c)
 	return c
+}
+
+// cancel ends what is under way of the jobs. Of those that are named some may have ended, as members of a group do one after the other: it is not now only if nothing was cancelled.
+func (a *app) cancel(ctx context.Context, cfg *config.Config, list []config.Job) error {
+	client, _, err := daemonOf(ctx, cfg)
+	if err != nil {
+		return &exitError{exitNotNow, err}
+	}
+	done := []cancelling{}
+	var idle error
+	for _, j := range list {
+		if err := client.Cancel(ctx, j.Name, a.person()); errors.Is(err, daemon.ErrIdle) {
+			idle = err
+			continue
+		} else if err != nil {
+			return &exitError{exitFailed, err}
+		}
+		if done = append(done, cancelling{j.Name}); !a.json {
+			fmt.Fprintf(a.stdout, "%s: cancelled\n", j.Name)
+		}
+	}
+	if a.json {
+		if err := a.printJSON(done); err != nil {
+			return err
+		}
+	}
+	if len(done) == 0 {
+		return &exitError{exitNotNow, idle}
+	}
+	return nil
+}
+
+// daemonOf is the daemon that runs with a configuration, and what it says of itself; daemon.ErrNotRunning if there is none, or one of another configuration.
+func daemonOf(ctx context.Context, cfg *config.Config) (*daemon.Client, daemon.Status, error) {
+	client, err := daemon.Dial(cfg.RuntimeDir)
+	if err != nil {
+		return nil, daemon.Status{}, err
+	}
+	status, err := client.Status(ctx)
+	if err != nil {
+		return nil, daemon.Status{}, err
+	}
+	if len(cfg.Files) > 0 {
+		if path, err := filepath.Abs(cfg.Files[0]); err == nil && path == status.Config {
+			return client, status, nil
+		}
+	}
+	return nil, daemon.Status{}, fmt.Errorf("%w with this configuration: the one that runs has %s", daemon.ErrNotRunning, status.Config)
 }
 
 // cancelling is a job of which something was cancelled: an element of what is printed as JSON. Fields are only ever added.
@@ -124,12 +155,14 @@ func (a *app) setPause(ctx context.Context, names []string, p *jobs.Paused) erro
 	all := []pausing{}
 	var list []config.Job
 	for _, name := range names { // all of them are looked at before the first is done
-		job, destination, err := pickPart(cfg, name)
+		found, destination, err := pickPart(cfg, name)
 		if err != nil {
 			return err
 		}
-		list = append(list, job)
-		all = append(all, pausing{Job: job.Name, Destination: destination, Paused: p})
+		for _, job := range found {
+			list = append(list, job)
+			all = append(all, pausing{Job: job.Name, Destination: destination, Paused: p})
+		}
 	}
 	for i := range all {
 		if all[i].Before, err = jobs.SetPause(cfg, list[i], all[i].Destination, p, time.Now()); err != nil {
@@ -159,22 +192,21 @@ func (a *app) setPause(ctx context.Context, names []string, p *jobs.Paused) erro
 	return nil
 }
 
-// pickPart gives the job of a name, and the destination if it names one.
-func pickPart(cfg *config.Config, name string) (job config.Job, destination string, err error) {
+// pickPart gives the job of a name, or the members of a group, which have the same destinations, and the destination if it names one.
+func pickPart(cfg *config.Config, name string) (list []config.Job, destination string, err error) {
 	name, destination, part := strings.Cut(name, "/")
-	list, err := pick(cfg, []string{name})
-	if err != nil {
-		return config.Job{}, "", err
+	if list, err = pick(cfg, []string{name}); err != nil {
+		return nil, "", err
 	}
-	job = list[0]
+	job := list[0]
 	if !part || slices.ContainsFunc(job.Destinations, func(d config.Destination) bool { return d.Name == destination }) {
-		return job, destination, nil
+		return list, destination, nil
 	}
 	var known []string
 	for _, d := range job.Destinations {
 		known = append(known, d.Name)
 	}
-	return config.Job{}, "", &exitError{exitUsage, &jobs.HintError{
+	return nil, "", &exitError{exitUsage, &jobs.HintError{
 		Err: fmt.Errorf("job %s has no destination %q", name, destination), Hint: "destinations: " + strings.Join(known, ", "),
 	}}
 }

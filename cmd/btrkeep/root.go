@@ -31,6 +31,7 @@ const (
 
 // app is what the commands share.
 type app struct {
+	slots          jobs.Slots // of the runs that this process makes
 	stdout, stderr io.Writer
 	configPath     string
 	json           bool

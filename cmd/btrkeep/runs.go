@@ -137,16 +137,9 @@ func (a *app) pruneCommand() *cobra.Command {
 
 // runByDaemon has a running daemon do it; daemon.ErrNotRunning if there is none, or one of another configuration.
 func (a *app) runByDaemon(ctx context.Context, cfg *config.Config, list []config.Job) ([]jobs.Record, error) {
-	client, err := daemon.Dial(cfg.RuntimeDir)
+	client, _, err := daemonOf(ctx, cfg)
 	if err != nil {
 		return nil, err
-	}
-	status, err := client.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if path, err := filepath.Abs(a.configPath); err != nil || path != status.Config {
-		return nil, daemon.ErrNotRunning
 	}
 	names := make([]string, len(list))
 	for i, j := range list {
@@ -165,7 +158,7 @@ func (a *app) runHere(ctx context.Context, cfg *config.Config, list []config.Job
 	if a.verbose {
 		log = a.quiet()
 	}
-	runner := a.runner(cfg, log, &jobs.Slots{}, line.show)
+	runner := a.runner(cfg, log, &a.slots, line.show)
 	records := make([]jobs.Record, len(list))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, cfg.Parallel)

@@ -92,11 +92,7 @@ type daemonState struct {
 
 // askDaemon adds what the daemon knows better: which jobs are running or wait for their turn, and when it will start the next run. Runs that others make are seen by their locks.
 func askDaemon(ctx context.Context, cfg *config.Config, all []jobs.Status, now time.Time) (d daemonState) {
-	var status daemon.Status
-	client, err := daemon.Dial(cfg.RuntimeDir)
-	if err == nil {
-		status, err = client.Status(ctx)
-	}
+	_, status, err := daemonOf(ctx, cfg)
 	d = daemonState{running: err == nil || errors.Is(err, fs.ErrPermission), refused: status.ReloadError} // who may not ask does not know that it is not running
 	merge(cfg, all, status, now)
 	return d

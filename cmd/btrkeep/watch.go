@@ -16,7 +16,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/btrkeep/btrkeep/config"
-	"github.com/btrkeep/btrkeep/daemon"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
@@ -145,11 +144,7 @@ func (w *watcher) readKeys(ctx context.Context, in io.Reader) {
 // askAlways asks the daemon again and again.
 func (w *watcher) askAlways(ctx context.Context) {
 	for {
-		var status daemon.Status
-		client, err := daemon.Dial(w.cfg.RuntimeDir)
-		if err == nil {
-			status, err = client.Status(ctx)
-		}
+		_, status, err := daemonOf(ctx, w.cfg)
 		w.tell(ctx, func() { w.hear(ctx, status, err, time.Now()) })
 		if jobs.Pause(ctx, askEvery) != nil {
 			return

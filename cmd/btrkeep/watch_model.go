@@ -188,7 +188,7 @@ func (w *watcher) act(ctx context.Context, do func(context.Context, config.Job) 
 
 // start has the daemon run a job. It says how that ended.
 func (w *watcher) start(ctx context.Context, job config.Job) (string, error) {
-	client, err := daemon.Dial(w.cfg.RuntimeDir)
+	client, _, err := daemonOf(ctx, w.cfg)
 	if err != nil {
 		return "", err
 	}
@@ -207,7 +207,7 @@ func (w *watcher) start(ctx context.Context, job config.Job) (string, error) {
 }
 
 func (w *watcher) cancel(ctx context.Context, job config.Job) (string, error) {
-	client, err := daemon.Dial(w.cfg.RuntimeDir)
+	client, _, err := daemonOf(ctx, w.cfg)
 	if err != nil {
 		return "", err
 	}

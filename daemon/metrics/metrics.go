@@ -116,9 +116,16 @@ func (m *Metrics) Configured(cfg *config.Config) {
 		}
 	}
 	m.states.use(cfg)
+	if before == nil { // later ones may only be members of groups that came or went
+		m.taken()
+	}
+	m.nudge()
+}
+
+// taken notes that the configuration was read and is in force.
+func (m *Metrics) taken() {
 	m.reloadOK.Set(1)
 	m.reloadTime.Set(timestamp(m.now()))
-	m.nudge()
 }
 
 func (m *Metrics) forget(job string) {
@@ -129,7 +136,7 @@ func (m *Metrics) forget(job string) {
 // Refused notes whether the last reload was.
 func (m *Metrics) Refused(err error) {
 	if err == nil {
-		m.reloadOK.Set(1)
+		m.taken()
 	} else {
 		m.reloadOK.Set(0)
 	}

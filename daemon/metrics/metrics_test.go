@@ -126,7 +126,8 @@ func TestReloadIsTold(t *testing.T) {
 	now = now.Add(time.Hour)
 	m.Refused(errors.New("a.toml:1:1: unknown key"))
 	want(0, noon())
-	m.Configured(cfg)
+	m.Configured(cfg) // a member of a group came or went
+	want(0, noon())
 	m.Refused(nil)
 	want(1, now)
 }

@@ -42,6 +42,9 @@ func (d *Dir) above(all *btrfs.Listing) (found []jobs.Backup) {
 				continue
 			}
 			e := cat[s.UUID]
+			if e.Source != "" && !strings.HasPrefix(e.Source, jobs.Machine()+":") { // another machine chose its UUIDs
+				continue
+			}
 			b := jobs.Backup{Subvolume: s, Path: filepath.Join(dir, s.Name), Taken: s.Created, Complete: true, Altered: e.Ctransid != 0 && e.Ctransid != s.Ctransid}
 			b.Name = up + s.Name
 			found = append(found, b)

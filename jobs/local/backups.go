@@ -129,8 +129,8 @@ func (d *Dir) Clean(_ context.Context, leftovers []jobs.Leftover) (removed []str
 func (d *Dir) Delete(ctx context.Context, backups []jobs.Backup) (gone []jobs.Backup, err error) {
 	ids := make(map[btrfs.UUID]bool, len(backups))
 	for _, b := range backups {
-		if e := ctx.Err(); e != nil {
-			err = errors.Join(err, e)
+		if ctx.Err() != nil {
+			err = errors.Join(err, context.Cause(ctx))
 			break
 		}
 		if !b.Own {
