@@ -74,7 +74,7 @@ test: ## all tests but the long ones, on real file systems if root
 .PHONY: race
 race: ## the tests of what runs side by side, under the race detector
 	@tools/install-deps.sh $(for_test)
-	CGO_ENABLED=1 $(GO) test -count=1 -short -race -timeout 10m $(TESTFLAGS) -skip '$(one_by_one)' ./daemon/... ./jobs/... ./btrfs ./internal/child
+	CGO_ENABLED=1 $(GO) test -count=1 -short -race -timeout 10m $(TESTFLAGS) -skip '$(one_by_one)' ./daemon/... ./jobs ./jobs/fingerprint ./jobs/remote/... ./btrfs ./internal/child
 
 .PHONY: test-long
 test-long: ## also those that take long: booted systemd, many kills, many power cuts (root)
