@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"log/slog"
 	"os"
@@ -197,7 +198,9 @@ func (f *fakeOf) RunGroup(ctx context.Context, members []config.Job, o jobs.Opti
 	f.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, job := range members {
-		wg.Go(func() { each(job, func() jobs.Record { return f.Run(ctx, job, o) }) })
+		own := o
+		own.Trigger = cmp.Or(o.Triggers[job.Name], o.Trigger)
+		wg.Go(func() { each(job, func() jobs.Record { return f.Run(ctx, job, own) }) })
 	}
 	wg.Wait()
 }

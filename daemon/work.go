@@ -84,7 +84,10 @@ func (l *loop) waitingWith(t *task, now time.Time) []*task {
 
 // beginGroup starts the runs of members of a group.
 func (l *loop) beginGroup(batch []*task, clock jobs.Clock) {
-	o := jobs.Options{Clock: clock, Trigger: batch[0].trigger}
+	o := jobs.Options{Clock: clock, Trigger: batch[0].trigger, Triggers: map[string]string{}}
+	for _, t := range batch {
+		o.Triggers[t.job.Name] = t.trigger
+	}
 	works := map[string]*work{}
 	var members []config.Job
 	for _, t := range batch {

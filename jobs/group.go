@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -48,7 +49,9 @@ func (r *Runner) RunGroup(ctx context.Context, members []config.Job, o Options, 
 		wg.Go(func() {
 			m := &member{group: g}
 			defer m.leave()
-			each(job, func() Record { return r.execute(ctx, job, o, runKind{member: m}, (*run).everything) })
+			own := o
+			own.Trigger = cmp.Or(o.Triggers[job.Name], o.Trigger)
+			each(job, func() Record { return r.execute(ctx, job, own, runKind{member: m}, (*run).everything) })
 		})
 	}
 	wg.Wait()

@@ -29,6 +29,8 @@ type Runner struct {
 type Options struct {
 	Clock   Clock  // what time it is: see Now
 	Trigger string // "schedule", "catch-up", "command"
+
+	Triggers map[string]string // of members of a group, by their names, where they differ
 }
 
 // open opens a destination for a job whose source is src; without one, to look at what is there.
