@@ -89,7 +89,9 @@ func TestSnapperTwins(t *testing.T) {
 	}
 }
 
-func keepsAll(k config.Keep) bool { return k == config.Keep{Within: config.Duration(36500 * 24 * time.Hour)} }
+func keepsAll(k config.Keep) bool {
+	return k == config.Keep{Within: config.Duration(36500 * 24 * time.Hour)}
+}
 
 // The destination that a line of a crontab names twice is one.
 func TestScriptTwice(t *testing.T) {
