@@ -128,8 +128,16 @@ func checkS3(s string) error {
 	return nil
 }
 
-// sameURL is what two destinations share when they are the same directory.
+// sameURL is what two destinations share when they are the same directory. Of ssh, port 22 is that without one, and hosts have no upper case.
 func sameURL(s string) string {
+	if u, err := url.Parse(s); err == nil && u.Scheme == "ssh" {
+		user := ""
+		if u.User != nil {
+			user = u.User.String() + "@"
+		}
+		host := strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(u.Host), ":22"), ":")
+		return "ssh://" + user + host + path.Clean("/"+u.Path)
+	}
 	if scheme, rest, ok := strings.Cut(s, "://"); ok && !strings.HasPrefix(s, "/") {
 		return scheme + "://" + strings.TrimPrefix(path.Clean("/"+rest), "/")
 	}

@@ -159,6 +159,9 @@ func TestURL(t *testing.T) {
 	for _, same := range [][2]string{
 		{"ssh://nas/srv/", "ssh://nas//srv"},
 		{"s3://bucket", "s3://bucket/"},
+		{"ssh://nas/srv", "ssh://nas:22/srv"},
+		{"ssh://a@nas/srv", "ssh://a@NAS:/srv/"},
+		{"ssh://[fe80::22]/srv", "ssh://[FE80::22]:22/srv"},
 	} {
 		if sameURL(same[0]) != sameURL(same[1]) {
 			t.Errorf("%s is not %s", sameURL(same[0]), sameURL(same[1]))
@@ -166,6 +169,11 @@ func TestURL(t *testing.T) {
 	}
 	if sameURL("/a:/b") == sameURL("/a") || sameURL("ssh://a/b") == sameURL("ssh://b/b") {
 		t.Error("different destinations are taken for the same")
+	}
+	for _, other := range []string{"ssh://nas:2222/srv", "ssh://nas:222/srv", "ssh://A@nas/srv", "ssh://nas/Srv"} {
+		if sameURL(other) == sameURL("ssh://nas/srv") {
+			t.Errorf("%s is taken for ssh://nas/srv", other)
+		}
 	}
 }
 

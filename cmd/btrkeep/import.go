@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -122,11 +123,11 @@ DESTINATION, or as the line of the crontab that starts it, in quotes.`,
 }
 
 func (a *app) outputFlags(c *cobra.Command, o *output, force bool) {
-	c.Flags().StringVarP(&o.path, "output", "o", "", "write `FILE` instead of standard output; one that exists is left as it is")
+	c.Flags().StringVarP(&o.path, "output", "o", "", "write `FILE` instead of standard output; one that holds more than comments is left as it is")
 	o.hint = "write to another file and compare"
 	if force {
 		o.hint += ", or overwrite it with --force"
-		c.Flags().BoolVar(&o.force, "force", false, "overwrite the file if it exists")
+		c.Flags().BoolVar(&o.force, "force", false, "overwrite the file whatever it holds")
 	}
 	a.jsonFlag(c)
 }
@@ -147,9 +148,14 @@ func (a *app) imported(o output, from func(migrate.Machine) (*migrate.Config, er
 	return a.write(o, made)
 }
 
-// write writes a configuration, and makes sure that it is one.
+// write writes a configuration. One with mistakes goes to standard output only, as the daemon could not start with it.
 func (a *app) write(o output, made *migrate.Config) error {
 	text := made.Text()
+	_, mistakes := config.Parse("the configuration", text, os.Getenv)
+	if mistakes != nil && o.path != "" {
+		fmt.Fprintf(a.stderr, "btrkeep: warning: %s is not written, as the configuration has mistakes\n", o.path)
+		o.path = ""
+	}
 	if err := o.write(text); err != nil {
 		return &exitError{exitFailed, err}
 	}
@@ -167,27 +173,37 @@ func (a *app) write(o output, made *migrate.Config) error {
 	for _, n := range notes {
 		fmt.Fprintf(a.stderr, "btrkeep: warning: %s\n", n)
 	}
-	name := o.path
-	if name == "" {
-		name = "the configuration"
-	} else {
-		a.printHint("look through it, then: btrkeep check -c " + name)
+	if mistakes != nil {
+		return &exitError{exitUsage, mistakes}
 	}
-	if _, err := config.Parse(name, text, os.Getenv); err != nil {
-		return &exitError{exitUsage, err}
+	if o.path != "" {
+		a.printHint("look through it, then: btrkeep check -c " + o.path)
 	}
 	return nil
 }
 
-// free makes sure that no file is overwritten by mistake, before anything is done.
+// free makes sure that no file is overwritten by mistake, before anything is done. One without an active line says nothing, such as that of the package.
 func (o output) free() error {
 	if o.path == "" || o.force {
 		return nil
 	}
-	if _, err := os.Lstat(o.path); err == nil {
-		return o.taken()
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	info, err := os.Lstat(o.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
 		return err
+	case !info.Mode().IsRegular():
+		return o.taken()
+	}
+	text, err := os.ReadFile(o.path)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			return o.taken()
+		}
 	}
 	return nil
 }
@@ -196,7 +212,7 @@ func (o output) taken() error {
 	return &jobs.HintError{Err: fmt.Errorf("%s exists: it is left as it is", o.path), Hint: o.hint}
 }
 
-// write makes the file at once or not at all.
+// write makes the file at once or not at all, for its owner alone: it may come to hold secrets.
 func (o output) write(text string) error {
 	if o.path == "" {
 		return nil
@@ -204,18 +220,8 @@ func (o output) write(text string) error {
 	if err := os.MkdirAll(filepath.Dir(o.path), 0o755); err != nil {
 		return err
 	}
-	if o.force {
-		return errors.Join(atomicfile.Write(o.path, []byte(text)), os.Chmod(o.path, 0o644))
-	}
-	f, err := os.OpenFile(o.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if errors.Is(err, fs.ErrExist) {
-		return o.taken()
-	} else if err != nil {
+	if err := o.free(); err != nil { // it may have come meanwhile
 		return err
 	}
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(o.path))
-	}
-	return nil
+	return atomicfile.Write(o.path, []byte(text))
 }

@@ -243,3 +243,26 @@ func TestImportBtrbkSameDisk(t *testing.T) {
 	m.must("check")
 	m.mustRun()
 }
+
+// The configuration that the package brings says nothing, and so it is in nobody's way.
+func TestImportOverShippedConfiguration(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../contrib/systemd/btrkeep.toml")
+	must(t, err)
+	made := filepath.Join(t.TempDir(), "btrkeep.toml")
+	must(t, os.WriteFile(made, text, 0o644))
+	out, err := exec.Command(program(t), "import", "btrfs-backup", "/home", "/mnt/backup", "-o", made).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	text, err = os.ReadFile(made)
+	must(t, err)
+	info, err := os.Stat(made)
+	must(t, err)
+	if !strings.Contains(string(text), "\n[jobs.home]\n") || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v:\n%s", info.Mode(), text)
+	}
+	if link := made + ".link"; os.Symlink(made, link) != nil || exec.Command(program(t), "import", "btrfs-backup", "/home", "/mnt/backup", "-o", link).Run() == nil {
+		t.Error("a link was replaced")
+	}
+}

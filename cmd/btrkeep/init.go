@@ -18,7 +18,8 @@ func (a *app) initCommand() *cobra.Command {
 		Long: `Looks at the btrfs file systems that are mounted, their subvolumes, and the
 configurations of btrbk, snapper and timeshift, and writes a commented
 configuration: a job for each subvolume, to the disk that looks like one for
-backups. Nothing is changed, and a file that exists is left as it is.`,
+backups. Nothing is changed, and a file that holds more than comments is left as
+it is.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			err := a.imported(o, func(m migrate.Machine) (*migrate.Config, error) {

@@ -3,6 +3,7 @@ package package_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -260,6 +261,57 @@ func TestScripts(t *testing.T) {
 	}
 	if out, err := exec.Command("shellcheck", append([]string{"--shell=sh", "--severity=warning"}, scripts...)...).CombinedOutput(); err != nil {
 		t.Errorf("shellcheck: %v\n%s", err, out)
+	}
+}
+
+// A purge takes what the daemon keeps for itself, by name, and leaves whatever else is there.
+func TestPurge(t *testing.T) {
+	dir := t.TempDir()
+	state, run := filepath.Join(dir, "state"), filepath.Join(dir, "run")
+	own := []string{
+		"history.jsonl", "notify.json", "verify/0123456789abcdef.json",
+		"jobs/0123456789abcdef.json", "jobs/0123456789abcdef.json.recent", "jobs/0123456789abcdef.paused", "jobs/0123456789abcdef.paused.lock",
+		"jobs/0123456789abcdef.json.new", "jobs/0123456789abcdef.json.recent.new", "jobs/0123456789abcdef.paused.new",
+	}
+	others := []string{"a.paused", "b.json.recent", "c.paused.lock", "home/.btrkeep.catalog", "home/d.json", "home/e.paused", "jobs/f/g.json", "jobs/f/h.paused", "jobs/note", "verify/i.paused"}
+	write := func(names ...string) {
+		t.Helper()
+		for _, name := range names {
+			path := filepath.Join(state, name)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, nil, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	text, err := os.ReadFile("deb/postrm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := strings.NewReplacer("/var/lib/btrkeep", state, "/run/btrkeep", run, "deb-systemd-helper", "no-such-program").Replace(string(text))
+	purge := func() {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Join(run, "locks"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		command(t, dir, nil, "sh", "-c", elsewhere, "postrm", "purge")
+		if _, err := os.Lstat(run); err == nil {
+			t.Error("the runtime directory is left")
+		}
+	}
+	write(own...)
+	write(others...)
+	purge()
+	left := strings.Split(command(t, state, nil, "sh", "-c", "find . -type f -printf '%P\\n' | LC_ALL=C sort"), "\n")
+	if diff := cmp.Diff(others, left); diff != "" {
+		t.Errorf("what should be left (-) and what is (+):\n%s", diff)
+	}
+	if err := os.RemoveAll(state); err != nil {
+		t.Fatal(err)
+	}
+	write(own...)
+	purge()
+	if _, err := os.Lstat(state); err == nil {
+		t.Error("the state directory is left, with nothing in it but btrkeep's own")
 	}
 }
 

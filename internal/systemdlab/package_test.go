@@ -123,6 +123,8 @@ func (l *lab) testRemove(t *testing.T) {
 // testPurge purges the package: of btrkeep's own files none is left, and everything else is.
 func (l *lab) testPurge(t *testing.T) {
 	last := l.backUp(t, "home")
+	// With nothing to do, the state is not made durable, and is in a file of its own.
+	l.run(t, "btrkeep prune home; btrkeep pause home; ls /var/lib/btrkeep/jobs/*.json.recent /var/lib/btrkeep/jobs/*.paused /var/lib/btrkeep/jobs/*.paused.lock")
 	l.write(t, "/var/lib/btrkeep/mine/note.json", "{}", 0o600)
 	before := l.kept(t)
 	l.run(t, "dpkg --purge btrkeep")

@@ -10,7 +10,7 @@ import (
 // Btrbk translates a btrbk.conf; m is where it is used.
 func Btrbk(file, text string, m Machine) *Config {
 	b := parseBtrbk(file, text)
-	t := &btrbkTranslation{btrbk: b, machine: m, names: names{}, users: map[place]int{}, hosts: map[string]string{}, sources: map[place]string{}, urls: map[string]bool{}}
+	t := &btrbkTranslation{btrbk: b, machine: m, names: names{}, users: map[place]int{}, hosts: map[string]string{}, sources: map[place]string{}, urls: map[place]bool{}}
 	for _, v := range b.root.inner {
 		for _, s := range v.inner {
 			t.found = append(t.found, t.volume(s))
@@ -49,7 +49,7 @@ type btrbkTranslation struct {
 	users         map[place]int     // how many subvolumes use a directory, for their snapshots or backups
 	hosts         map[string]string // lines for ssh_config(5), by host
 	sources       map[place]string  // the job of each
-	urls          map[string]bool   // of destinations
+	urls          map[place]bool    // of destinations
 	schedule, why string
 	remote        bool // some job is
 }
@@ -83,9 +83,9 @@ func (v btrbkVolume) far() bool { return v.glob && v.at.host != "" }
 
 // count notes which directories v uses. The snapshots of a group always go elsewhere; its backups go below.
 func (t *btrbkTranslation) count(v btrbkVolume) {
-	t.users[t.snapshotDir(v)]++
+	t.users[v.same(t.snapshotDir(v))]++
 	for _, target := range v.targets {
-		t.users[target.place]++
+		t.users[target.same(target.place)]++
 	}
 }
 
@@ -120,7 +120,7 @@ func (t *btrbkTranslation) chooseURLs(v *btrbkVolume, asItLies bool) {
 	}
 	for i, target := range v.targets {
 		switch at := target.place; {
-		case target.raw || (t.users[at] == 1) != asItLies:
+		case target.raw || (t.users[target.same(at)] == 1) != asItLies:
 		case asItLies:
 			v.urls[i] = t.free(target, at)
 		case v.glob:
@@ -133,18 +133,36 @@ func (t *btrbkTranslation) chooseURLs(v *btrbkVolume, asItLies bool) {
 
 // free is the url of the first place that is no destination yet. If all are, it is that of the last: checking the configuration tells.
 func (t *btrbkTranslation) free(s *section, wishes ...place) (url string) {
+	var key place
 	for _, at := range wishes {
-		if url = t.url(s, at); !t.urls[url] {
+		if url, key = t.url(s, at), s.same(at); !t.urls[key] {
 			break
 		}
 	}
-	t.urls[url] = true
+	t.urls[key] = true
 	return url
 }
 
 func (p place) below(name string) place {
 	p.path = path.Join(p.path, name)
 	return p
+}
+
+// port is that of a place as the section says it; "" for ssh's own.
+func (s *section) port(at place) string {
+	if p := s.value("ssh_port", "default"); at.host != "" && at.port == "" && p != "default" {
+		return p
+	}
+	return at.port
+}
+
+// same is what all ways to write a place have in common.
+func (s *section) same(at place) place {
+	at.host, at.port = strings.ToLower(at.host), s.port(at)
+	if at.port == "22" {
+		at.port = ""
+	}
+	return at
 }
 
 // fileName is a name that a directory can have.
@@ -157,11 +175,7 @@ func (t *btrbkTranslation) url(s *section, at place) string {
 	}
 	t.remote = true
 	u := url.URL{Scheme: "ssh", Host: at.host, Path: at.path}
-	port := at.port
-	if p := s.value("ssh_port", "default"); port == "" && p != "default" {
-		port = p
-	}
-	if port != "" {
+	if port := s.port(at); port != "" {
 		u.Host += ":" + port
 	}
 	if user := s.value("ssh_user", "root"); user != "no" {

@@ -26,7 +26,7 @@ func (t *btrbkTranslation) job(v btrbkVolume) Job {
 	}
 	if v.value("noauto", "no") == "yes" {
 		j.Schedule = ""
-		j.Comment = append(j.Comment, "noauto: no schedule, so only by btrkeep run "+j.Name)
+		j.Comment = append(j.Comment, "noauto: no schedule, so that only btrkeep run "+j.Name+" starts it")
 	}
 	j.OnlyIfChanged = v.value("snapshot_create", "always") == "onchange"
 	t.snapshots(&j, v)
@@ -36,7 +36,7 @@ func (t *btrbkTranslation) job(v btrbkVolume) Job {
 	}
 	j.Off = t.off(j, v)
 	if j.Off == "" {
-		t.sources[v.at] = j.Name
+		t.sources[v.same(v.at)] = j.Name
 	}
 	return j
 }
@@ -57,7 +57,7 @@ func (t *btrbkTranslation) overlaps(group btrbkVolume, pattern string) {
 
 // off is why a job has to be commented out; "" if it has not.
 func (t *btrbkTranslation) off(j Job, v btrbkVolume) string {
-	twin, twice := t.sources[v.at]
+	twin, twice := t.sources[v.same(v.at)]
 	switch {
 	case v.far():
 		t.note(v.line, "wildcards cannot be looked up on another machine: write a job for each subvolume")
@@ -73,6 +73,10 @@ func (t *btrbkTranslation) off(j Job, v btrbkVolume) string {
 	case !j.active():
 		t.note(v.line, "none of its targets can be translated, and btrkeep makes no snapshots without a destination: the job is commented out until you name one")
 		return "it has no destination left. Name one, and take the # away"
+	case v.value("noauto", "no") == "yes":
+		o, _ := v.get("noauto")
+		t.note(o.line, "noauto: job "+j.Name+" is commented out, as a schedule in [defaults], of any file, would hold for it, too")
+		return "a schedule in [defaults], of any file, would hold for it, too. If there is none, take the # away"
 	}
 	return ""
 }
@@ -85,7 +89,7 @@ func (t *btrbkTranslation) snapshots(j *Job, v btrbkVolume) {
 		t.note(o.line, "snapshot_dir "+o.value+" is relative, and there is no volume: btrbk refuses it, and so it is left out")
 		return
 	}
-	own := !v.glob && v.value("snapshot_dir", "no") != "no" && t.users[dir] == 1 && dir.path != v.at.path
+	own := !v.glob && v.value("snapshot_dir", "no") != "no" && t.users[v.same(dir)] == 1 && dir.path != v.at.path
 	there := fmt.Sprintf("btrbk's snapshots are %s", path.Join(dir.path, v.name+".*"))
 	if !own {
 		parents := ": parents, wherever they lie"
@@ -129,7 +133,7 @@ func (t *btrbkTranslation) destination(j *Job, v btrbkVolume, target *section, u
 		t.note(target.line, "target "+target.place.path+": noauto of a target alone is not possible: it is commented out")
 	case v.glob && target.place.host == "" && v.at.host == "":
 		d.Comment = append(d.Comment, "btrbk's backups are "+there+": parents, as each subvolume gets a directory below")
-	case t.users[target.place] == 1 && !v.glob:
+	case t.users[target.same(target.place)] == 1 && !v.glob:
 		d.Comment = append(d.Comment, "btrbk's backups are "+there+"; new ones go there, too")
 	case target.place.host == "" && v.at.host == "":
 		d.Comment = append(d.Comment, "btrbk's backups are "+there+", which several share: parents, as the new directory is below")

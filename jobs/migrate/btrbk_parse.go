@@ -233,14 +233,14 @@ func (s *section) allTargets() []*section {
 	var all []*section
 	for _, outer := range []*section{s.parent.parent, s.parent, s} {
 		for _, t := range outer.targets {
+			c := *t
+			c.parent = s
 			for i, before := range all {
-				if before.place == t.place && before.raw == t.raw {
+				if before.same(before.place) == c.same(c.place) && before.raw == c.raw {
 					all = append(all[:i], all[i+1:]...)
 					break
 				}
 			}
-			c := *t
-			c.parent = s
 			all = append(all, &c)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/BurntSushi/toml"
 	"github.com/google/go-cmp/cmp"
@@ -68,10 +69,86 @@ func TestScript(t *testing.T) {
 			}
 		})
 	}
-	for _, args := range [][]string{{"/home"}, {"home", "/b"}, {"/home", "nas:/b"}, {"-x", "/home"}, {""}} {
+	for _, args := range [][]string{{"/home"}, {"home", "/b"}, {"/home", "nas:/b"}, {"-x", "/home"}, {""}, {"", "/b"}, {"/home", ""}} {
 		if made, err := Script(args, false, Machine{}); err == nil {
 			t.Errorf("%q: made %+v", args, made.Jobs)
 		}
+	}
+}
+
+// Of two configurations with one subvolume the second is commented out. With all limits 0 snapper keeps no snapshots; backups it has none, so all of them stay.
+func TestSnapperTwins(t *testing.T) {
+	zero := "SUBVOLUME=\"/home\"\nTIMELINE_CLEANUP=\"yes\"\nTIMELINE_LIMIT_HOURLY=\"0\"\nTIMELINE_LIMIT_DAILY=\"0\"\nTIMELINE_LIMIT_MONTHLY=\"0\"\nTIMELINE_LIMIT_YEARLY=\"0\"\n"
+	made := Snapper([]File{{"/etc/snapper/configs/a", zero}, {"/etc/snapper/configs/b", "SUBVOLUME=\"/home/\"\n"}}, "/mnt/backup", Machine{})
+	cfg := loads(t, made)
+	if len(cfg.Jobs) != 1 || cfg.Jobs[0].Keep != (config.Keep{Last: 1}) || !keepsAll(cfg.Jobs[0].Destinations[0].Keep) {
+		t.Errorf("%+v", cfg.Jobs)
+	}
+	if len(made.Notes) != 2 || !strings.Contains(made.Notes[0].Text, "are all 0") || !strings.Contains(made.Notes[1].Text, "in job a already") {
+		t.Errorf("notes: %v", made.Notes)
+	}
+}
+
+func keepsAll(k config.Keep) bool {
+	return k == config.Keep{Within: config.Duration(36500 * 24 * time.Hour)}
+}
+
+// The destination that a line of a crontab names twice is one.
+func TestScriptTwice(t *testing.T) {
+	made, err := Script([]string{"btrfs-backup /home /b /b/"}, false, Machine{})
+	must(t, err)
+	if cfg := loads(t, made); len(cfg.Jobs[0].Destinations) != 1 || len(made.Notes) != 1 {
+		t.Errorf("%+v, notes %v", cfg.Jobs[0].Destinations, made.Notes)
+	}
+}
+
+// [defaults], which may be in another file, changes nothing of what is imported: neither is pruned what the other tool keeps, nor started what only a person starts.
+func TestDefaultsChangeNothing(t *testing.T) {
+	script, err := Script([]string{"/home", "/b"}, false, Machine{})
+	must(t, err)
+	for name, made := range map[string]*Config{
+		"btrbk":   Btrbk("btrbk.conf", "subvolume /home\n target /b\nsubvolume /by-hand\n noauto yes\n target /c\n", Machine{Root: t.TempDir()}),
+		"snapper": Snapper([]File{{"home", "SUBVOLUME=\"/home\"\nTIMELINE_CLEANUP=\"no\"\n"}}, "/b", Machine{}),
+		"script":  script,
+	} {
+		cfg, err := config.Parse("btrkeep.toml", "[defaults]\nschedule = \"@hourly\"\nkeep = { last = 2 }\n"+made.Text(), func(string) string { return "" })
+		must(t, err)
+		if len(cfg.Jobs) != 1 {
+			t.Fatalf("%s: %d jobs:\n%s", name, len(cfg.Jobs), made.Text())
+		}
+		j := cfg.Jobs[0]
+		if j.Schedule.String() != "@daily" || !keepsAll(j.Keep) || !keepsAll(j.Destinations[0].Keep) {
+			t.Errorf("%s: schedule %v, keep %+v and %+v", name, j.Schedule, j.Keep, j.Destinations[0].Keep)
+		}
+		if name == "btrbk" && (len(made.Notes) != 1 || !strings.Contains(made.Notes[0].String(), "btrbk.conf:4: noauto: job by-hand is commented out")) {
+			t.Errorf("notes: %v", made.Notes)
+		}
+	}
+}
+
+// One directory of another machine is one, however it is written.
+func TestBtrbkOnePlace(t *testing.T) {
+	for name, text := range map[string]string{
+		"port":        "subvolume /a\n target ssh://nas/b\nsubvolume /c\n target ssh://nas:22/b\n",
+		"port option": "subvolume /a\n target ssh://nas/b\n ssh_port 2222\nsubvolume /c\n target ssh://nas:2222/b\n",
+		"host":        "subvolume /a\n target ssh://nas/b\nsubvolume /c\n target NAS:/b\n",
+		"names":       "ssh_user no\nsubvolume /x/a\n target nas:/b\nsubvolume /y/a\n ssh_port 22\n target nas:/b\n",
+	} {
+		made := Btrbk("btrbk.conf", text, Machine{Root: t.TempDir()})
+		loads(t, made)
+		for _, j := range made.Jobs {
+			if url := j.Destinations[0].URL; strings.HasSuffix(url, "/b") {
+				t.Errorf("%s: %s has the directory of all for itself: %s", name, j.Name, url)
+			}
+		}
+	}
+	twice := Btrbk("btrbk.conf", "target ssh://nas/b\nsubvolume /a\n target ssh://NAS:22/b\nsubvolume ssh://nas/s\n target /t\nsubvolume ssh://nas:22/s\n target /u\n", Machine{Root: t.TempDir()})
+	loads(t, twice)
+	if n := len(twice.Jobs[0].Destinations); n != 1 {
+		t.Errorf("one target is %d destinations", n)
+	}
+	if twice.Jobs[1].Off != "" || twice.Jobs[2].Off == "" {
+		t.Errorf("one source is two jobs: %s", twice.Text())
 	}
 }
 

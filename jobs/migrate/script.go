@@ -3,6 +3,7 @@ package migrate
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/btrkeep/btrkeep/config"
@@ -34,7 +35,7 @@ func Script(args []string, latestOnly bool, m Machine) (*Config, error) {
 		case w == "-d" || w == "--debug":
 		case strings.HasPrefix(w, "-"):
 			c.Notes = append(c.Notes, Note{"btrfs-backup", 0, "option " + w + " is not known: left out"})
-		case strings.ContainsAny(w[:1], ">|&;") || strings.HasPrefix(w, "2>"): // the rest is the shell's
+		case strings.IndexAny(w, ">|&;") == 0 || strings.HasPrefix(w, "2>"): // the rest is the shell's
 			c.Notes = append(c.Notes, Note{"btrfs-backup", 0, strings.Join(words[i:], " ") + ": what the shell did with the output has no counterpart: it is in the journal"})
 			return c.script(paths, latestOnly, schedule, why, m)
 		default:
@@ -70,6 +71,10 @@ func (c *Config) script(paths []string, latestOnly bool, schedule, why string, m
 	taken := names{}
 	for _, p := range paths[1:] {
 		p = path.Clean(p)
+		if slices.ContainsFunc(j.Destinations, func(d Destination) bool { return d.URL == p }) {
+			c.Notes = append(c.Notes, Note{"btrfs-backup", 0, "destination " + p + " is named twice: once is enough"})
+			continue
+		}
 		j.Destinations = append(j.Destinations, Destination{Name: taken.unique(path.Base(p), "backup"), URL: p, RequireMount: m.mountAbove(p), Keep: Keep{All: true, Said: "the script deletes no backup"}})
 	}
 	c.Jobs = []Job{j}
@@ -79,7 +84,7 @@ func (c *Config) script(paths []string, latestOnly bool, schedule, why string, m
 		"    btrkeep plan                          what the first run would do, and against which of the script's snapshots", "",
 		"The script's snapshots and backups are taken over as they lie, and the first run is incremental. btrkeep deletes none of them, as it did not make them; its links .latest are left alone. Delete both " +
 			"by hand when they are no longer wanted, after the first run is done.", "",
-		"The script keeps all backups, and so does this: add keep to have btrkeep's own pruned.", "",
+		"The script keeps all backups, and so does this: write another keep to have btrkeep's own pruned.", "",
 		"schedule: " + why,
 	}
 	return c, nil

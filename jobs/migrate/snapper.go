@@ -3,6 +3,7 @@ package migrate
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -62,17 +63,25 @@ func (c *Config) snapper(f File, destination string, taken names, m Machine) (Jo
 	if set["TIMELINE_CREATE"].value == "yes" {
 		j.Schedule = "@hourly"
 	}
+	var backups Keep // that of the job, if nothing else is said
 	if set["TIMELINE_CLEANUP"].value == "yes" {
-		j.Keep = snapperKeep(set)
+		if j.Keep = snapperKeep(set); j.Keep.IsZero() { // the newest is the parent of the next
+			j.Keep.Last, backups = 1, Keep{All: true, Said: "snapper has none"}
+			c.Notes = append(c.Notes, Note{f.Name, 0, "TIMELINE_LIMIT_* are all 0: at the source only the newest snapshot stays, of backups all do: say what to `keep` of them"})
+		}
 	} else {
 		j.Keep = Keep{All: true, Said: "snapper: TIMELINE_CLEANUP no"}
+	}
+	if i := slices.IndexFunc(c.Jobs, func(k Job) bool { return k.Source == j.Source && k.Off == "" }); i >= 0 {
+		j.Off = "the same subvolume is in job " + c.Jobs[i].Name
+		c.Notes = append(c.Notes, Note{f.Name, 0, "its SUBVOLUME is in job " + c.Jobs[i].Name + " already: this job is commented out"})
 	}
 	if destination == "" {
 		j.Off = "snapper has no destination. Name one, on another disk, and take the # away"
 		c.Notes = append(c.Notes, Note{f.Name, 0, "snapper makes no backups, and btrkeep no snapshots without a destination: the job is commented out until you name one (--destination DIRECTORY)"})
 		return j, true
 	}
-	d := Destination{Name: "backup", URL: strings.TrimSuffix(destination, "/") + "/" + j.Name}
+	d := Destination{Name: "backup", Keep: backups, URL: strings.TrimSuffix(destination, "/") + "/" + j.Name}
 	if strings.HasPrefix(destination, "/") {
 		d.RequireMount = m.mountAbove(destination)
 	}
@@ -99,9 +108,6 @@ func snapperKeep(set map[string]setting) Keep {
 		return int(n)
 	}
 	k.Keep = config.Keep{Hourly: limit("HOURLY", 10), Daily: limit("DAILY", 10), Weekly: limit("WEEKLY", 0), Monthly: limit("MONTHLY", 10), Yearly: limit("YEARLY", 10)}
-	if k.IsZero() {
-		k.Last = 1
-	}
 	return k
 }
 

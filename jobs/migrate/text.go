@@ -8,7 +8,7 @@ import (
 	"github.com/btrkeep/btrkeep/config"
 )
 
-// everything is longer than any disk lives: where the job prunes and a destination does not, keep cannot be left out there.
+// everything is longer than any disk lives. Where keep is left out, what [defaults] or the job says holds, and [defaults] may be in another file.
 const everything = `{ within = "36500d" }`
 
 // Text is the configuration as a TOML file with comments.
@@ -92,7 +92,7 @@ func (j Job) write(b *strings.Builder) {
 	if j.OnlyIfChanged {
 		t.add("only_if_changed", "true", "")
 	}
-	t.keep(j.Keep, Keep{})
+	t.keep(j.Keep, config.Keep{})
 	if len(j.Destinations) == 0 && j.Name != "" {
 		t.text("destination", "/mnt/backup/"+j.Name)
 	}
@@ -111,7 +111,7 @@ func (d Destination) write(b *strings.Builder, j Job) {
 	t.text("url", d.URL)
 	t.text("require_mount", d.RequireMount)
 	t.text("max_age", d.MaxAge)
-	t.keep(d.Keep, j.Keep)
+	t.keep(d.Keep, j.Keep.Keep)
 	t.text("rate_limit", d.RateLimit)
 	t.write(b)
 }
@@ -123,7 +123,7 @@ type table struct {
 	rows []row
 }
 
-// row is a key; without one, a comment alone.
+// row is a key.
 type row struct{ key, value, comment string }
 
 func (t *table) add(key, value, comment string) { t.rows = append(t.rows, row{key, value, comment}) }
@@ -134,16 +134,14 @@ func (t *table) text(key, value string) {
 	}
 }
 
-// keep writes retention: nothing where everything is kept, or where it is that of the job anyway.
-func (t *table) keep(k, inherited Keep) {
+// keep writes retention, but where nothing is said of it, or a destination has that of its job. That everything is kept is said each time: neither [defaults] nor a keep that
+// the job is given later may prune it.
+func (t *table) keep(k Keep, inherited config.Keep) {
 	switch {
-	case k.Keep == inherited.Keep && !k.IsZero():
-	case !k.IsZero():
+	case k.All:
+		t.add("keep", everything, "everything, whatever [defaults] says; "+k.Said)
+	case !k.IsZero() && k.Keep != inherited:
 		t.add("keep", inline(k.Keep), k.Said)
-	case k.All && !inherited.IsZero():
-		t.add("keep", everything, k.Said)
-	case k.All && k.Said != "":
-		t.add("", "", "without keep everything stays; "+k.Said)
 	}
 }
 
@@ -173,10 +171,6 @@ func (t *table) write(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "%s[%s]\n", mark, t.head)
 	for _, r := range t.rows {
-		if r.key == "" {
-			comment(b, []string{r.comment})
-			continue
-		}
 		fmt.Fprintf(b, "%s%-*s = %s", mark, widest, r.key, r.value)
 		if r.comment != "" {
 			b.WriteString("   # " + printable(r.comment))
