@@ -248,16 +248,23 @@ func (l *lab) testProves(t *testing.T) {
 	if n := l.run(t, "ls /mnt/dst/proved/.btrkeep.fingerprints | wc -l"); n != "2" {
 		t.Errorf("%s fingerprints of 2 backups", n)
 	}
-	var out string
-	for range 150 {
-		out, _, _ = l.try("btrkeep status")
-		if strings.Contains(out, "verified") && strings.Contains(out, "restore proved") {
-			break
+	type proof struct{ Result string }
+	var proved []struct {
+		Destinations []struct{ Verified, Drill *proof }
+	}
+	done := func() bool {
+		out, _, _ := l.try("btrkeep status --json")
+		if err := json.Unmarshal([]byte(out), &proved); err != nil || len(proved) != 1 || len(proved[0].Destinations) != 1 {
+			t.Fatalf("%v: %s", err, out)
 		}
+		d := proved[0].Destinations[0]
+		return d.Verified != nil && d.Drill != nil
+	}
+	for n := 0; n < 150 && !done(); n++ {
 		time.Sleep(time.Second)
 	}
-	if !strings.Contains(out, ": ok") || !strings.Contains(out, "restore proved") {
-		t.Errorf("%s\n%s", out, l.journal(t, 30))
+	if d := proved[0].Destinations[0]; d.Verified == nil || d.Drill == nil || d.Verified.Result != "ok" || d.Drill.Result != "ok" {
+		t.Errorf("%+v\n%s", proved, l.journal(t, 30))
 	}
 }
 
