@@ -194,7 +194,7 @@ func TestBacklogBytes(t *testing.T) {
 	}
 	w.write("large", strings.Repeat("x", 20<<20))
 	pause(&jobs.Paused{})
-	w.mustRun()
+	w.run()
 	if d := status(); d.Backlog != 1 || d.BacklogBytes != 0 {
 		t.Errorf("before the first: %+v", d)
 	}
@@ -207,7 +207,7 @@ func TestBacklogBytes(t *testing.T) {
 	pause(&jobs.Paused{})
 	for range 3 {
 		grow()
-		w.mustRun()
+		w.run()
 	}
 	if d := status(); d.Backlog != 3 || d.BacklogBytes < 3<<20 || d.BacklogBytes > 12<<20 {
 		t.Errorf("three increments of 1 or 2 MiB: %d, %d bytes", d.Backlog, d.BacklogBytes)
