@@ -74,13 +74,14 @@ test: ## all tests but the long ones, on real file systems if root
 .PHONY: race
 race: ## the tests of what runs side by side, under the race detector
 	@tools/install-deps.sh $(for_test)
-	CGO_ENABLED=1 $(GO) test -count=1 -short -race -timeout 10m $(TESTFLAGS) -skip '$(one_by_one)' ./daemon/... ./jobs ./jobs/fingerprint ./jobs/remote/... ./btrfs ./internal/child
+	CGO_ENABLED=1 $(GO) test -count=1 -short -race -timeout 10m $(TESTFLAGS) -skip '$(one_by_one)' ./daemon/... ./jobs ./jobs/remote ./jobs/remote/wire ./btrfs ./internal/child
 
 .PHONY: test-long
 test-long: ## also those that take long: booted systemd, many kills, many power cuts (root)
 	@tools/install-deps.sh $(for_long)
 	BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) ./...
 	BTRKEEP_LONG=1 BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) -skip '$(native_only)' ./jobs
+	CGO_ENABLED=1 $(GO) test -count=1 -short -race -timeout 1h $(TESTFLAGS) ./daemon/... ./jobs/... ./btrfs ./internal/child
 	for place in push pull; do BTRKEEP_LONG=1 BTRKEEP_TEST_PLACE=$$place $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) -skip '$(here_only)' ./jobs || exit; done
 	[ "$$(uname -m)" != x86_64 ] || BTRKEEP_TEST_GOARCH=386 BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 1h $(TESTFLAGS) ./cmd/btrkeep
 
