@@ -176,10 +176,14 @@ func TestDaemonKilled(t *testing.T) {
 		}
 		client := m.start("run")
 		eventually(t, "the daemon runs the job", func() bool { return len(g.runs()) > before })
+		hook := daemon.children()
 		daemon.signal(unix.SIGKILL)
 		if r := client.wait(patience); r.status != 1 || !strings.Contains(r.stderr, "btrkeep: error: ") {
 			t.Errorf("the client of a daemon that was killed: %s", r)
 		}
+		eventually(t, "the hook of the killed daemon is gone", func() bool { // else it might be who is let through
+			return !slices.ContainsFunc(hook, func(pid int) bool { return unix.Kill(pid, 0) == nil })
+		})
 		g.pass()
 		m.mustRun()
 	}
