@@ -41,7 +41,7 @@ type week struct {
 	timeline       strings.Builder
 }
 
-// ownLab makes what newLab makes, with runs that are real and a file that shows what is told.
+// newWeek makes a lab with a configuration that is read from a file, runs that are real, and a file that shows what is told.
 func newWeek(t *testing.T, src, disk, usb *testdisk.Disk) *week {
 	w := &week{dir: t.TempDir(), src: src, disk: disk, usb: usb}
 	tell := filepath.Join(w.dir, "tell")

@@ -22,22 +22,19 @@ func isCancelled(err error) bool {
 	return ok
 }
 
-// cancelled reports whether a run was.
-func cancelled(ctx context.Context) bool { return isCancelled(context.Cause(ctx)) }
-
 // Cancelled reports whether somebody has cancelled what the context is of.
-func Cancelled(ctx context.Context) bool { return cancelled(ctx) }
+func Cancelled(ctx context.Context) bool { return isCancelled(context.Cause(ctx)) }
 
 // giveUp makes of a transfer that failed one that was cancelled, if the run was.
 func (t *Transfer) giveUp(ctx context.Context) {
-	if t.Result == ResultFailed && cancelled(ctx) {
+	if t.Result == ResultFailed && Cancelled(ctx) {
 		t.Result, t.Error, t.Hint = ResultCancelled, context.Cause(ctx).Error(), ""
 	}
 }
 
 // giveUp says in the account of a run that it was cancelled, if it was and err is no other reason for it to have ended.
 func (rec *Record) giveUp(ctx context.Context, err error) {
-	if !cancelled(ctx) || err != nil && !isCancelled(err) && !errors.Is(err, context.Canceled) {
+	if !Cancelled(ctx) || err != nil && !isCancelled(err) && !errors.Is(err, context.Canceled) {
 		return
 	}
 	rec.Error, rec.Hint, rec.NotNow = context.Cause(ctx).Error(), "", true

@@ -277,7 +277,7 @@ func (r *run) finish(ctx context.Context, err error) {
 		rec.Error = fmt.Sprintf("stopped: %v", context.Cause(ctx))
 	}
 	rec.settle()
-	if cancelled(ctx) {
+	if Cancelled(ctx) {
 		rec.giveUp(ctx, err)
 	}
 	if r.pruning || rec.Stopped {
@@ -312,7 +312,7 @@ func (r *run) finish(ctx context.Context, err error) {
 
 // stopped reports whether a run was ended from outside, other than by its own time limit or by somebody who cancelled it.
 func stopped(ctx context.Context) bool {
-	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), errTimeout) && !cancelled(ctx)
+	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), errTimeout) && !Cancelled(ctx)
 }
 
 // settle notes what became of a run. One that was stopped is still due, like one that was killed, and says as little about the job: the daemon makes it up after its next start. One that was

@@ -273,7 +273,7 @@ func (r *run) note(ctx context.Context, t *target, err error) {
 	case err != nil:
 		tr := Transfer{Destination: t.cfg.Name, Snapshot: r.rec.Snapshot, Result: ResultFailed, Error: err.Error(), Hint: Hint(err)}
 		switch {
-		case isCancelled(err), cancelled(ctx) && errors.Is(err, context.Canceled):
+		case isCancelled(err), Cancelled(ctx) && errors.Is(err, context.Canceled):
 			tr.Result = ResultCancelled
 		case errors.Is(err, ErrAbsent):
 			tr.Result = ResultAbsent

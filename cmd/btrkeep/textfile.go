@@ -16,7 +16,7 @@ import (
 
 // writeTextfile has the node exporter know of what was done here. A daemon of this configuration does so by itself.
 func (a *app) writeTextfile(ctx context.Context, cfg *config.Config) {
-	if cfg.Textfile == "" || !a.withoutDaemon(ctx, cfg) {
+	if cfg.Textfile == "" || !withoutDaemon(ctx, cfg) {
 		return
 	}
 	if err := metrics.WriteTextfile(cfg, version(), time.Now); err != nil { // no run is the worse for it
@@ -26,16 +26,11 @@ func (a *app) writeTextfile(ctx context.Context, cfg *config.Config) {
 }
 
 // withoutDaemon reports whether no daemon runs with this configuration. If it cannot be asked, one may.
-func (a *app) withoutDaemon(ctx context.Context, cfg *config.Config) bool {
-	client, err := daemon.Dial(cfg.RuntimeDir)
-	if err != nil {
-		return errors.Is(err, daemon.ErrNotRunning)
-	}
+func withoutDaemon(ctx context.Context, cfg *config.Config) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second) // also after a run that was stopped
 	defer cancel()
-	status, err := client.Status(ctx)
-	path, absErr := filepath.Abs(a.configPath)
-	return err == nil && absErr == nil && status.Config != path
+	_, _, err := daemonOf(ctx, cfg)
+	return errors.Is(err, daemon.ErrNotRunning)
 }
 
 // textfileFindings say what keeps the textfile from being written.
