@@ -7,6 +7,8 @@ GO         ?= go
 TESTFLAGS  ?= # such as -v, -run NAME, -race
 BENCHFLAGS ?= # such as -short
 FUZZTIME   ?= 150s
+# Half of the time the tests wait for disks and lines: packages side by side, three for two processors.
+at_once     = -p $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 tool        = $(GO) tool -modfile=tools/go.mod
 
 # Programs, or files, and the Debian packages that have them; with @, only the program is taken out of the package.
@@ -19,13 +21,15 @@ for_test  = $(for_btrfs) $(for_man) dpkg-deb=dpkg rpm=rpm shellcheck=shellcheck 
             gcc=gcc /usr/include/stdio.h=libc6-dev /usr/include/linux/btrfs.h=linux-libc-dev
 for_long  = $(for_test) lintian=lintian mmdebstrap=mmdebstrap systemd-nspawn=systemd-container nsenter=util-linux
 
-# The tests of jobs that choose their receiver: once is enough.
+# The tests of jobs that choose their receiver, or whose receiver is always the own one: once is enough.
 native_only = GoesOn|StartsOver|Interrupted|TornOff|PowerCut|Lacks|OtherRefusals|Others
 # Those of what only this machine does: looking into files, programs that receive, files of state, locks that the test itself holds; and those that go
 # through more days than what was received today can have.
-here_only   = $(native_only)|Group|Find|Follow|Verify|Drill|Fingerprint|When|Slots|Estimate|StatusOfProofs|Uneventful|Busy|Program|Older|Stage|RestoreKilled|Planted|ProtectionLasts|Symlinked|WithoutConfiguration|TwoDisks|TimeZone|ClockJumps|AwayForLong|Above
+here_only   = $(native_only)|Group|Find|Follow|Verify|Drill|Fingerprint|When|Slots|Estimate|StatusOfProofs|Uneventful|Busy|Program|Older|Stage|RestoreKilled|Planted|ProtectionLasts|Symlinked|WithoutConfiguration|TwoDisks|TimeZone|ClockJumps|AwayForLong
 # Those that do one thing after the other, for long.
-one_by_one  = TwoDisks|OddPaths|PowerCut|TornOff|Interrupted|RestoreKilled|TimeZone|DaylightSaving|Program|Older|Stage|Planted|ClockJumps|AwayForLong
+one_by_one  = TwoDisks|OddPaths|Restore|PowerCut|TornOff|Interrupted|TimeZone|DaylightSaving|Program|Older|Stage|Planted|ClockJumps|AwayForLong
+# Those of what does not depend on who receives.
+no_receiver = TwoDisks|RestoreKilled|TimeZone|DaylightSaving|Verify|Drill|Find|Follow|Fingerprint|ClockJumps|AwayForLong|Planted|Pin|When|Slots
 # Those that take long with a login in each run, and tell nothing new then.
 slow_far    = DaylightSaving|InPlace|Adopts|PinBeside|RestoreMounted
 
@@ -66,15 +70,16 @@ demo: ## half a minute of backups on two throw-away disks (root)
 .PHONY: test
 test: ## all tests but the long ones, on real file systems if root
 	@tools/install-deps.sh $(for_test) || [ "$$(id -u)" != 0 ]
-	$(GO) test -count=1 -timeout 10m $(TESTFLAGS) ./...
-	BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -skip '$(native_only)' ./jobs
-	@tools/each.sh 'push pull' sh -c 'BTRKEEP_TEST_PLACE=$$0 $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -skip "$(here_only)|$(slow_far)" ./jobs'
+	$(GO) test -count=1 -timeout 10m $(at_once) $(TESTFLAGS) ./...
+	@tools/each.sh 'push pull btrfs-progs' sh -c 'case $$0 in \
+		btrfs-progs) BTRKEEP_TEST_RECEIVER=$$0 $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -skip "$(native_only)|$(no_receiver)" ./jobs;; \
+		*) BTRKEEP_TEST_PLACE=$$0 $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -skip "$(here_only)|$(slow_far)" ./jobs;; esac'
 	[ "$$(uname -m)" != x86_64 ] || BTRKEEP_TEST_GOARCH=386 $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -run Scripts ./cmd/btrkeep
 
 .PHONY: race
 race: ## the tests of what runs side by side, under the race detector
 	@tools/install-deps.sh $(for_test)
-	CGO_ENABLED=1 $(GO) test -count=1 -short -race -timeout 10m $(TESTFLAGS) -skip '$(one_by_one)' ./daemon/... ./jobs ./jobs/remote ./jobs/remote/wire ./btrfs ./internal/child
+	CGO_ENABLED=1 $(GO) test -count=1 -short -race -timeout 10m $(at_once) $(TESTFLAGS) -skip '$(one_by_one)' ./daemon/... ./jobs ./jobs/remote ./jobs/remote/wire ./btrfs ./internal/child
 
 .PHONY: test-long
 test-long: ## also those that take long: booted systemd, many kills, many power cuts (root)

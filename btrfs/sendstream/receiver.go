@@ -24,8 +24,9 @@ type Receiver struct {
 	IOPriority int  // ioprio_set(2) value for the receiving thread; 0 = inherit
 	Decompress bool // write compressed data as if it were not, so that the destination's own settings decide
 
-	// Parents and clone sources are looked for in the destination directory alone, not on the whole file system: what others keep there is not to be had by knowing its UUID.
+	// Parents and clone sources are looked for in the destination directory and among Also alone, not on the whole file system: what others keep there is not to be had by knowing its UUID.
 	Confined bool
+	Also     []btrfs.UUID // own ones, of subvolumes wherever they are
 
 	Checkpoints *Checkpoints // nil: none
 }
@@ -81,7 +82,7 @@ func (r Receiver) run(ctx context.Context, dir, name string, stream io.Reader, p
 		ctx:         ctx,
 		in:          NewDecoder(stream),
 		destination: destination{fd: fd, name: name},
-		subvolumes:  subvolumes{dir: fd, confined: r.Confined},
+		subvolumes:  subvolumes{dir: fd, confined: r.Confined, also: r.Also},
 		file:        file{fd: -1},
 		decompress:  r.Decompress,
 	}

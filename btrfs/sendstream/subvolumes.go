@@ -23,7 +23,8 @@ type subvolumes struct {
 	within btrfs.Dir
 	above  []btrfs.Dir // the directories above it, on the same file system, the nearest first
 
-	confined bool // to what is in dir
+	confined bool // to what is in dir, and these
+	also     []btrfs.UUID
 }
 
 // open opens the root of the subvolume that a stream calls id.
@@ -86,10 +87,10 @@ func above(fd int) (dirs []btrfs.Dir, err error) {
 func (v *subvolumes) candidates(id btrfs.UUID) []btrfs.Subvolume {
 	var all []btrfs.Subvolume
 	for _, s := range v.all {
-		// The content of a writable one may be anything by now.
-		if v.confined && !v.within.Holds(s) {
+		if v.confined && !v.within.Holds(s) && !slices.Contains(v.also, s.UUID) {
 			continue
 		}
+		// The content of a writable one may be anything by now.
 		if s.ReadOnly && !id.IsZero() && (s.ReceivedUUID == id || s.UUID == id) {
 			all = append(all, s)
 		}

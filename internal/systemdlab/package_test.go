@@ -12,10 +12,15 @@ import (
 	"github.com/btrkeep/btrkeep/internal/testdisk"
 )
 
-// debianPackage makes the package of a version.
-func debianPackage(t *testing.T, version string) string {
+// packages makes the packages of two versions.
+func packages(t *testing.T, format string) (two [2]string) {
 	t.Helper()
-	build := exec.Command("../../tools/package.sh", "deb")
+	return [2]string{makePackage(t, format, "1.0"), makePackage(t, format, "1.1")}
+}
+
+func makePackage(t *testing.T, format, version string) string {
+	t.Helper()
+	build := exec.Command("../../tools/package.sh", format)
 	build.Env = append(os.Environ(), "VERSION="+version, "DIST="+t.TempDir())
 	out, err := build.Output()
 	if err != nil {
@@ -37,8 +42,8 @@ func (l *lab) plugDisks(t *testing.T) {
 // dpkg installs one of the two packages, as nobody sits there to answer questions.
 func (l *lab) dpkg(t *testing.T, which int) {
 	t.Helper()
-	path := "/root/" + filepath.Base(l.packages[which])
-	l.install(t, l.packages[which], path, 0o644)
+	path := "/root/" + filepath.Base(l.debs[which])
+	l.install(t, l.debs[which], path, 0o644)
 	l.run(t, "dpkg --install %s </dev/null", path)
 }
 
@@ -137,6 +142,44 @@ func (l *lab) testPurge(t *testing.T) {
 	}
 	if out, _, _ := l.try("systemctl list-units --all --no-legend 'btrkeep*'"); strings.Contains(out, "running") {
 		t.Errorf("units after the purge: %s", out)
+	}
+	l.same(t, last, "/mnt/src/home/.btrkeep", "/mnt/dst/home")
+}
+
+// testRPM installs the RPM package in the place of the other one, upgrades and erases it. That Debian is not what it is made for matters little: what it needs is there, if not for rpm(8).
+func (l *lab) testRPM(t *testing.T) {
+	rpm := func(do string, which int) {
+		t.Helper()
+		path := "/root/" + filepath.Base(l.rpms[which])
+		l.install(t, l.rpms[which], path, 0o644)
+		l.run(t, "rpm --%s --nodeps %s", do, path)
+	}
+	l.run(t, "rm -rf /etc/btrkeep /var/lib/btrkeep")
+	rpm("install", 0)
+	if out, _, _ := l.try("btrkeep version; systemctl is-enabled btrkeep.service; systemctl is-active btrkeep.service; rpm --verify btrkeep"); out != "btrkeep 1.0\ndisabled\ninactive" {
+		t.Errorf("version, is-enabled, is-active, and what differs from the package: %q", out)
+	}
+	l.write(t, mainConfig, config("native", ""), 0o600)
+	l.run(t, "systemctl enable --now btrkeep.service")
+	last := l.backUp(t, "home")
+	pid, written := l.show(t, "MainPID"), l.run(t, "cat %s", mainConfig)
+	rpm("upgrade", 1)
+	if out := l.run(t, "btrkeep version; systemctl is-enabled btrkeep.service; systemctl is-active btrkeep.service"); out != "btrkeep 1.1\nenabled\nactive" || l.show(t, "MainPID") == pid {
+		t.Errorf("version, is-enabled, is-active after the upgrade: %q, of the same process: %t", out, l.show(t, "MainPID") == pid)
+	}
+	if now := l.run(t, "cat %s", mainConfig); now != written {
+		t.Errorf("the configuration was changed:\n%s", now)
+	}
+	kept := l.run(t, "find /var/lib/btrkeep -type f | sort; btrfs subvolume list -ru /mnt/src; btrfs subvolume list -Ru /mnt/dst")
+	l.run(t, "rpm --erase btrkeep")
+	if left := l.run(t, "find /etc /usr -xdev -name '*btrkeep*'"); left != "/etc/btrkeep\n/etc/btrkeep/btrkeep.toml.rpmsave" {
+		t.Errorf("left of the package:\n%s", left)
+	}
+	if out, _, _ := l.try("systemctl is-active btrkeep.service; pidof btrkeep; cat " + mainConfig + ".rpmsave"); !strings.HasPrefix(out, "inactive\n"+written) {
+		t.Errorf("is-active, processes, the configuration: %q", out)
+	}
+	if after := l.run(t, "find /var/lib/btrkeep -type f | sort; btrfs subvolume list -ru /mnt/src; btrfs subvolume list -Ru /mnt/dst"); after != kept {
+		t.Errorf("state, snapshots and backups were\n%s\nand are\n%s", kept, after)
 	}
 	l.same(t, last, "/mnt/src/home/.btrkeep", "/mnt/dst/home")
 }

@@ -20,7 +20,7 @@ import (
 var recipe = []string{
 	"--mode=root",
 	"--variant=minbase",
-	"--include=systemd,systemd-sysv,dbus,udev,btrfs-progs",
+	"--include=systemd,systemd-sysv,dbus,udev,btrfs-progs,rpm",
 	`--aptopt=Acquire::Languages "none"`,
 	`--aptopt=APT::Install-Recommends "false"`,
 	"--dpkgopt=path-exclude=/usr/share/doc/*",

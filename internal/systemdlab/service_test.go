@@ -20,7 +20,7 @@ const mainConfig = "/etc/btrkeep/btrkeep.toml"
 // lab is a container with the package, and two disks.
 type lab struct {
 	*container
-	packages [2]string // of two versions, 1.0 and 1.1
+	debs, rpms [2]string // the packages of two versions, 1.0 and 1.1
 }
 
 // record is what these tests read of `btrkeep run --json` and `btrkeep history --json`.
@@ -44,10 +44,10 @@ type transfer struct {
 func (r record) last() transfer { return r.Transfers[len(r.Transfers)-1] }
 
 func TestService(t *testing.T) {
-	packages := [2]string{debianPackage(t, "1.0"), debianPackage(t, "1.1")}
+	debs, rpms := packages(t, "deb"), packages(t, "rpm")
 	for _, suite := range suites() {
 		t.Run(suite, func(t *testing.T) {
-			l := &lab{boot(t, suite), packages}
+			l := &lab{boot(t, suite), debs, rpms}
 			l.plugDisks(t)
 			// In this order: each starts with the service running and the disks in use as the one before left them.
 			for _, step := range []struct {
@@ -72,6 +72,7 @@ func TestService(t *testing.T) {
 				{"Upgrade", l.testUpgrade},
 				{"Remove", l.testRemove},
 				{"Purge", l.testPurge},
+				{"RPM", l.testRPM},
 			} {
 				if !t.Run(step.name, step.test) {
 					t.Logf("journal of the service:\n%s", l.journal(t, 60))

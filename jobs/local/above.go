@@ -2,6 +2,7 @@ package local
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 	"github.com/btrkeep/btrkeep/jobs"
 	"github.com/btrkeep/btrkeep/jobs/catalog"
 )
@@ -17,15 +19,13 @@ import (
 // which each job now has a directory below.
 //
 // Who can write there could put another directory in the destination's place, so they are as trustworthy as it. Where others than root can write, nothing is looked for any
-// more: with a received UUID of their choice they could pass off anything as a parent. Streams from other machines are confined to the directory itself.
+// more: with a received UUID of their choice they could pass off anything as a parent. Another machine chose the received UUIDs of all that came from it: what a catalog says did is
+// no parent here, and what any catalog speaks of is none for streams of other machines. That leaves what other tools keep there, which had to be known by its UUID to be taken.
 //
 // Whatever cannot be looked at ends the search: it is for a better parent only, and no reason for a run to fail.
 func (d *Dir) above(all *btrfs.Listing) (found []jobs.Backup) {
-	if n, ok := d.opener.Receiver.(Native); ok && n.Confined {
-		return nil
-	}
 	up := ""
-	for dir := d.path; dir != d.identity.MountPoint && dir != "/"; {
+	for dir := d.path; dir != d.opener.Top && dir != d.identity.MountPoint && dir != "/"; {
 		dir, up = filepath.Dir(dir), up+"../"
 		at, err := d.trusted(dir)
 		if errors.Is(err, fs.ErrNotExist) { // the first run makes it
@@ -42,7 +42,7 @@ func (d *Dir) above(all *btrfs.Listing) (found []jobs.Backup) {
 				continue
 			}
 			e := cat[s.UUID]
-			if e.Source != "" && !strings.HasPrefix(e.Source, jobs.Machine()+":") { // another machine chose its UUIDs
+			if e.Source != "" && (d.confined() || !strings.HasPrefix(e.Source, jobs.Machine()+":")) {
 				continue
 			}
 			b := jobs.Backup{Subvolume: s, Path: filepath.Join(dir, s.Name), Taken: s.Created, Complete: true, Altered: e.Ctransid != 0 && e.Ctransid != s.Ctransid}
@@ -51,6 +51,30 @@ func (d *Dir) above(all *btrfs.Listing) (found []jobs.Backup) {
 		}
 	}
 	return found
+}
+
+// confined reports whether streams come from another machine.
+func (d *Dir) confined() bool {
+	n, ok := d.opener.Receiver.(Native)
+	return ok && n.Confined
+}
+
+// receiver is the one for a stream: one from another machine may be based on what is above as well, as List finds it.
+func (d *Dir) receiver(of sendstream.Identity) (Receiver, error) {
+	n, ok := d.opener.Receiver.(Native)
+	if !ok || !n.Confined || of.Parent.IsZero() && len(of.Clones) == 0 {
+		return d.opener.Receiver, nil
+	}
+	all, err := d.subvolumes()
+	if err != nil {
+		return nil, fmt.Errorf("list subvolumes of %s: %w", d.path, err)
+	}
+	for _, b := range d.above(all) {
+		if !b.Altered {
+			n.also = append(n.also, b.UUID)
+		}
+	}
+	return n, nil
 }
 
 var errUntrusted = errors.New("others than root can write there, or it is on another file system")

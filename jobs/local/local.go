@@ -39,6 +39,7 @@ type Receiver interface {
 type Opener struct {
 	Zone     *time.Location
 	Receiver Receiver
+	Top      string      // parents are not looked for in directories above this one; "": in none above the mount point
 	View     *btrfs.View // of those that only look; nil: each look is anew
 }
 
@@ -55,7 +56,7 @@ type Dir struct {
 
 var _ jobs.Destination = (*Dir)(nil)
 
-// of gives the opener for a job: streams from another machine find parents and clone sources in the destination directory alone.
+// of gives the opener for a job: streams from another machine find parents and clone sources only where List finds them.
 func (o Opener) of(job config.Job) Opener {
 	if n, ok := o.Receiver.(Native); ok && job.Remote() {
 		n.Confined = true

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
@@ -15,7 +16,9 @@ import (
 // received one when it has read the end of the stream, which here means that the sender has confirmed it.
 type Native struct {
 	Checkpoint config.Checkpoint // how often; zero: never
-	Confined   bool              // parents and clone sources are looked for in the destination directory alone: for streams of others
+	Confined   bool              // parents and clone sources are looked for in the destination directory and among also alone: for streams of others
+
+	also []btrfs.UUID // set for each stream: what List finds above
 }
 
 var _ Receiver = Native{}
@@ -28,7 +31,7 @@ func (Native) CanResume() bool { return true }
 
 // Receive applies the stream.
 func (n Native) Receive(ctx context.Context, dir, name string, in jobs.Incoming, save func(sendstream.Position) error) error {
-	r := sendstream.Receiver{IOPriority: in.IOPriority, Confined: n.Confined}
+	r := sendstream.Receiver{IOPriority: in.IOPriority, Confined: n.Confined, Also: n.also}
 	if n.Checkpoint.Bytes > 0 {
 		r.Checkpoints = &sendstream.Checkpoints{Bytes: int64(n.Checkpoint.Bytes), Time: time.Duration(n.Checkpoint.Time), Save: save}
 	}

@@ -78,6 +78,10 @@ func nameTaken(final string) error {
 // receive has the stream applied under the hidden name, and returns when all of it is on the disk and looks as it should.
 func (d *Dir) receive(ctx context.Context, k *keeper) (btrfs.Subvolume, error) {
 	in, hidden := k.in, k.hidden
+	receiver, err := d.receiver(in.Identity)
+	if err != nil {
+		return btrfs.Subvolume{}, err
+	}
 	barrier, err := btrfs.OpenBarrier(d.path)
 	if err != nil {
 		return btrfs.Subvolume{}, err
@@ -89,7 +93,7 @@ func (d *Dir) receive(ctx context.Context, k *keeper) (btrfs.Subvolume, error) {
 			return btrfs.Subvolume{}, err
 		}
 	}
-	if err := d.opener.Receiver.Receive(ctx, d.path, hidden, in, k.save); err != nil {
+	if err := receiver.Receive(ctx, d.path, hidden, in, k.save); err != nil {
 		return btrfs.Subvolume{}, fmt.Errorf("receive into %s: %w", d.path, err)
 	}
 	// Its error is the only sign of a disk that took the data and lost it, told once to each barrier that was open by then.

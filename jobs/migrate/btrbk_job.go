@@ -92,15 +92,11 @@ func (t *btrbkTranslation) snapshots(j *Job, v btrbkVolume) {
 	own := !v.glob && v.value("snapshot_dir", "no") != "no" && t.users[v.same(dir)] == 1 && dir.path != v.at.path
 	there := fmt.Sprintf("btrbk's snapshots are %s", path.Join(dir.path, v.name+".*"))
 	if !own {
-		parents := ": parents, wherever they lie"
-		if v.at.host != "" {
-			parents = ": parents, if the key there may see all (btrkeep serve --trust-client)"
-		}
 		new := path.Join(v.at.path, config.DefaultSnapshotDir)
 		if v.glob {
 			new = config.DefaultSnapshotDir + " in each"
 		}
-		j.Comment = append(j.Comment, there+parents+"; new ones go to "+new)
+		j.Comment = append(j.Comment, there+": parents, wherever they lie; new ones go to "+new)
 		return
 	}
 	j.SnapshotDir = dir.path
@@ -131,19 +127,14 @@ func (t *btrbkTranslation) destination(j *Job, v btrbkVolume, target *section, u
 	case target.value("noauto", "no") == "yes" && v.value("noauto", "no") != "yes":
 		d.Off = "noauto: btrkeep serves all destinations of a job in each run"
 		t.note(target.line, "target "+target.place.path+": noauto of a target alone is not possible: it is commented out")
-	case v.glob && target.place.host == "" && v.at.host == "":
+	case v.glob && target.place.host == "":
 		d.Comment = append(d.Comment, "btrbk's backups are "+there+": parents, as each subvolume gets a directory below")
 	case t.users[target.same(target.place)] == 1 && !v.glob:
 		d.Comment = append(d.Comment, "btrbk's backups are "+there+"; new ones go there, too")
-	case target.place.host == "" && v.at.host == "":
+	case target.place.host == "":
 		d.Comment = append(d.Comment, "btrbk's backups are "+there+", which several share: parents, as the new directory is below")
 	default:
-		where := "a pull looks for parents in the new directory alone"
-		if v.at.host == "" {
-			where = "parents are looked for in the new directory alone, unless the key there is for btrkeep serve --trust-client"
-		}
-		d.Comment = append(d.Comment, "btrbk's backups are "+there+", which several share; "+where+": the first backup is a full one")
-		t.note(target.line, fmt.Sprintf("target %s, for %s: several subvolumes share it, and %s: the first backup is a full one", target.place.path, j.Name, where))
+		d.Comment = append(d.Comment, fmt.Sprintf("btrbk's backups are %s, which several share: parents, as the new directory is below, if the key there is for %s, or for what is above that", there, target.place.path))
 	}
 	if target.place.host == "" {
 		d.RequireMount = t.machine.mountAbove(target.place.path)

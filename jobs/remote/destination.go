@@ -65,6 +65,7 @@ func (d *Destination) Lock(ctx context.Context, holder jobs.Holder) (func(), err
 func (d *Destination) List(ctx context.Context) (jobs.Contents, error) {
 	there, err := call[jobs.Contents](ctx, d.line, api.List, d.place)
 	there.Backups = slices.DeleteFunc(there.Backups, func(b jobs.Backup) bool { return !isName(b.Name) })
+	there.Above = slices.DeleteFunc(there.Above, func(b jobs.Backup) bool { return !isNameAbove(b.Name) })
 	for i := range there.Backups { // which may be any bytes
 		there.Backups[i].Path = filepath.Join(string(d.place.Path), there.Backups[i].Name)
 	}

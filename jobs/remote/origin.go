@@ -56,6 +56,12 @@ func isName(s string) bool {
 	return s != "" && s != "." && s != ".." && !strings.ContainsAny(s, "/\x00")
 }
 
+// isNameAbove is isName for something in a directory above.
+func isNameAbove(s string) bool {
+	rest, up := strings.CutPrefix(s, "../")
+	return up && (isName(rest) || isNameAbove(rest))
+}
+
 // Greeting is what the far end said of itself when it was looked at.
 func (o *Origin) Greeting() api.Greeting { return o.looked.Greeting }
 

@@ -177,6 +177,18 @@ func TestEscapes(t *testing.T) {
 	must(t, btrfs.Snapshot(dst+"/bob/data", dst+"/bob", "20261101T000000Z", true))
 	bobs, err := btrfs.Info(dst + "/bob/20261101T000000Z")
 	must(t, err)
+	// One in the directory above what the key is for, as another tool may keep it; and within that one that btrkeep has received for another machine.
+	received := func(dir string, id btrfs.UUID) btrfs.Subvolume {
+		must(t, btrfs.Create(dir, "other"))
+		must(t, btrfs.SetReceived(dir+"/other", id, 1))
+		must(t, btrfs.SetReadOnly(dir+"/other"))
+		s, err := btrfs.Info(dir + "/other")
+		must(t, err)
+		return s
+	}
+	above := received(dst, btrfs.UUID{1})
+	others := received(root, btrfs.UUID{2})
+	must(t, catalog.Add(root, catalog.Entry{UUID: others.UUID, Name: "other", Ctransid: others.Ctransid, Source: jobs.Machine() + ":/home"}))
 	must(t, os.Symlink("../bob", root+"/link"))
 	must(t, os.WriteFile(root+"/file", nil, 0o600))
 
@@ -293,17 +305,22 @@ func TestEscapes(t *testing.T) {
 	mkfile := func(e *sendstream.Encoder, path string, inode uint64) error {
 		return e.Encode(sendstream.CmdMkfile, sendstream.Text(sendstream.AttrPath, path), sendstream.Uint(sendstream.AttrIno, inode))
 	}
+	upon := func(id btrfs.UUID, parent btrfs.Subvolume) func(*sendstream.Encoder) error {
+		return func(e *sendstream.Encoder) error {
+			return e.Encode(sendstream.CmdSnapshot, sendstream.Text(sendstream.AttrPath, "x"), sendstream.UUID(sendstream.AttrUUID, id), sendstream.Uint(sendstream.AttrCtransid, 1),
+				sendstream.UUID(sendstream.AttrCloneUUID, parent.UUID), sendstream.Uint(sendstream.AttrCloneCtransid, parent.Ctransid))
+		}
+	}
 	for what, stream := range map[string]struct {
 		id    btrfs.UUID
 		name  string
 		write func(e *sendstream.Encoder) error
 		says  string
 	}{
-		"over a backup": {id(1), mine, func(e *sendstream.Encoder) error { return begin(e, id(1)) }, "taken"},
-		"upon another's subvolume": {id(2), "stolen", func(e *sendstream.Encoder) error {
-			return e.Encode(sendstream.CmdSnapshot, sendstream.Text(sendstream.AttrPath, "x"), sendstream.UUID(sendstream.AttrUUID, id(2)), sendstream.Uint(sendstream.AttrCtransid, 1),
-				sendstream.UUID(sendstream.AttrCloneUUID, bobs.UUID), sendstream.Uint(sendstream.AttrCloneCtransid, bobs.Ctransid))
-		}, `"parent missing"`},
+		"over a backup":                 {id(1), mine, func(e *sendstream.Encoder) error { return begin(e, id(1)) }, "taken"},
+		"upon another's subvolume":      {id(2), "stolen", upon(id(2), bobs), `"parent missing"`},
+		"upon one above the key's root": {id(6), "above", upon(id(6), above), `"parent missing"`},
+		"upon one of another machine":   {id(7), "carols", upon(id(7), others), `"parent missing"`},
 		"a clone of another's file": {id(3), "cloned", func(e *sendstream.Encoder) error {
 			return errors.Join(begin(e, id(3)), mkfile(e, "f", 257), e.Encode(sendstream.CmdClone, sendstream.Uint(sendstream.AttrFileOffset, 0), sendstream.Uint(sendstream.AttrCloneLen, 4096),
 				sendstream.Text(sendstream.AttrPath, "f"), sendstream.UUID(sendstream.AttrCloneUUID, bobs.UUID), sendstream.Uint(sendstream.AttrCloneCtransid, bobs.Ctransid),
@@ -322,7 +339,7 @@ func TestEscapes(t *testing.T) {
 		must(t, err)
 		must(t, stream.write(e))
 		must(t, e.Encode(sendstream.CmdEnd))
-		text, err := r.ask(api.Receive, api.Incoming{Place: home, Identity: sendstream.Identity{UUID: stream.id, Ctransid: 1, Version: 1}, Name: stream.name, Taken: p.now}, squeeze.NewReader(&b, squeeze.Options{}))
+		text, err := r.ask(api.Receive, api.Incoming{Place: home, Identity: sendstream.Identity{UUID: stream.id, Parent: bobs.UUID, Ctransid: 1, Version: 1}, Name: stream.name, Taken: p.now}, squeeze.NewReader(&b, squeeze.Options{}))
 		if err == nil && !strings.Contains(text, `"Error"`) || !strings.Contains(text, stream.says) {
 			t.Errorf("%s: %s, %v", what, text, err)
 		}

@@ -22,17 +22,26 @@ func (s *Server) within(path string) error {
 	if s.o.Trusted {
 		return nil
 	}
-	i := slices.IndexFunc(s.o.Roots, func(root string) bool {
-		return path == root || strings.HasPrefix(path, strings.TrimSuffix(root, "/")+"/")
-	})
-	if i < 0 {
+	root := s.root(path)
+	if root == "" {
 		hint := "this key may use nothing here as a destination"
 		if len(s.o.Roots) > 0 {
 			hint = "this key is bound to " + strings.Join(s.o.Roots, ", ")
 		}
 		return refused(hint, "%q is outside of what this key may use", path)
 	}
-	return plain(s.o.Roots[i], strings.TrimPrefix(strings.TrimPrefix(path, s.o.Roots[i]), "/"))
+	return plain(root, strings.TrimPrefix(strings.TrimPrefix(path, root), "/"))
+}
+
+// root is the first one that a path is in; "" for none, as where there are no roots.
+func (s *Server) root(path string) string {
+	i := slices.IndexFunc(s.o.Roots, func(root string) bool {
+		return path == root || strings.HasPrefix(path, strings.TrimSuffix(root, "/")+"/")
+	})
+	if i < 0 {
+		return ""
+	}
+	return s.o.Roots[i]
 }
 
 // plain walks from root down to path as far as that exists.

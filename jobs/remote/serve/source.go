@@ -51,10 +51,15 @@ func (s *Server) look(ctx context.Context, in api.Source) (api.Looked, error) {
 	}
 	if !s.o.Trusted {
 		look.All = slices.DeleteFunc(look.All, func(v btrfs.Subvolume) bool {
-			return v.ID != look.Volume.ID && v.ParentID != look.Volume.ID && !inDir(look, v)
+			return v.ID != look.Volume.ID && v.ParentID != look.Volume.ID && !inDir(look, v) && !snapshotOf(look, v)
 		})
 	}
 	return api.Looked{Look: look, Greeting: s.greeting()}, nil
+}
+
+// snapshotOf reports whether v is a snapshot of the source, wherever it lies and whoever made it.
+func snapshotOf(look jobs.Look, v btrfs.Subvolume) bool {
+	return v.ReadOnly && v.ParentUUID == look.Volume.UUID && !v.ParentUUID.IsZero()
 }
 
 func inDir(look jobs.Look, v btrfs.Subvolume) bool {
@@ -122,8 +127,7 @@ func (s *Server) pinSnapshot(ctx context.Context, in api.SourcePinning) (api.Pin
 	return api.Pinned{Known: known}, err
 }
 
-// snapshots are those of a source that may be sent, and what others may be compared with that the client may know: any for one with a shell, else what is inside the source and a snapshot of it, as another
-// tool may have made.
+// snapshots are those of a source that may be sent, and what others may be compared with that the client may know: any for one with a shell, else any snapshot of the source, as another tool may have made.
 func (s *Server) snapshots(ctx context.Context, in api.Source) (among, error) {
 	_, look, err := s.origin(ctx, in)
 	var a among
@@ -132,7 +136,7 @@ func (s *Server) snapshots(ctx context.Context, in api.Source) (among, error) {
 		case !v.ReadOnly:
 		case inDir(look, v):
 			a = append(a, found{v, filepath.Join(string(in.SnapshotDir), v.Name)})
-		case s.o.Trusted, v.ParentID == look.Volume.ID && v.ParentUUID == look.Volume.UUID && !v.ParentUUID.IsZero():
+		case s.o.Trusted, snapshotOf(look, v):
 			a = append(a, found{Subvolume: v})
 		}
 	}
