@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,6 +37,9 @@ func List(path string) ([]Subvolume, error) {
 			}
 			if !decodeRootBackref(&current, it) {
 				return nil, fmt.Errorf("list subvolumes of %s: damaged back reference of subvolume %d", path, it.objectID)
+			}
+			if len(subvolumes) == cap(subvolumes) { // doubled: append would copy thousands of them again and again
+				subvolumes = slices.Grow(subvolumes, max(len(subvolumes), 16))
 			}
 			subvolumes = append(subvolumes, current)
 			live = false

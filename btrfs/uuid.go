@@ -33,26 +33,28 @@ func (u UUID) String() string {
 func (u UUID) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
 // UnmarshalText reads what [ParseUUID] reads.
-func (u *UUID) UnmarshalText(text []byte) error {
-	parsed, err := ParseUUID(string(text))
-	if err != nil {
-		return err
-	}
-	*u = parsed
-	return nil
+func (u *UUID) UnmarshalText(text []byte) (err error) {
+	*u, err = parseUUID(text)
+	return err
 }
 
 // ParseUUID reads the 8-4-4-4-12 form, upper or lower case; "" is none.
-func ParseUUID(s string) (UUID, error) {
-	if s == "" {
+func ParseUUID(s string) (UUID, error) { return parseUUID(s) }
+
+// parseUUID allocates nothing: catalogs are full of them.
+func parseUUID[Text string | []byte](s Text) (u UUID, err error) {
+	if len(s) == 0 {
 		return UUID{}, nil
 	}
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return UUID{}, fmt.Errorf("%q is not a UUID", s)
 	}
-	digits := s[0:8] + s[9:13] + s[14:18] + s[19:23] + s[24:36]
-	var u UUID
-	if _, err := hex.Decode(u[:], []byte(digits)); err != nil {
+	var digits [32]byte
+	n := 0
+	for _, part := range []Text{s[0:8], s[9:13], s[14:18], s[19:23], s[24:36]} {
+		n += copy(digits[n:], part)
+	}
+	if _, err := hex.Decode(u[:], digits[:]); err != nil {
 		return UUID{}, fmt.Errorf("%q is not a UUID", s)
 	}
 	return u, nil

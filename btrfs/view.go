@@ -87,40 +87,64 @@ func (v *View) table(has func([]mount) bool) ([]mount, error) {
 type Listing struct {
 	All []Subvolume
 
-	once     sync.Once
-	byDir    map[Dir][]Subvolume
-	byParent map[uint64][]Subvolume
-	byUUID   map[UUID]int
+	// Each is made when it is needed first.
+	byDir    index[Dir, []Subvolume]
+	byParent index[uint64, []Subvolume]
+	byUUID   index[UUID, int]
 }
 
 // In are the subvolumes directly in a directory, ordered by ID.
 func (l *Listing) In(d Dir) []Subvolume {
-	l.once.Do(l.index)
-	return l.byDir[d]
+	return l.byDir.get(func() map[Dir][]Subvolume {
+		return grouped(l.All, func(s *Subvolume) Dir { return Dir{SubvolumeID: s.ParentID, Inode: s.DirID} })
+	})[d]
 }
 
 // Inside are the subvolumes whose entries lie in the subvolume id, in whatever directory, ordered by ID.
 func (l *Listing) Inside(id uint64) []Subvolume {
-	l.once.Do(l.index)
-	return l.byParent[id]
+	return l.byParent.get(func() map[uint64][]Subvolume {
+		return grouped(l.All, func(s *Subvolume) uint64 { return s.ParentID })
+	})[id]
 }
 
 // Find finds a subvolume by its UUID.
 func (l *Listing) Find(id UUID) (Subvolume, bool) {
-	l.once.Do(l.index)
-	i, ok := l.byUUID[id]
+	i, ok := l.byUUID.get(func() map[UUID]int {
+		found := make(map[UUID]int, len(l.All))
+		for i := range l.All {
+			found[l.All[i].UUID] = i
+		}
+		return found
+	})[id]
 	if !ok {
 		return Subvolume{}, false
 	}
 	return l.All[i], true
 }
 
-func (l *Listing) index() {
-	l.byDir, l.byParent, l.byUUID = map[Dir][]Subvolume{}, map[uint64][]Subvolume{}, make(map[UUID]int, len(l.All))
-	for i, s := range l.All {
-		d := Dir{SubvolumeID: s.ParentID, Inode: s.DirID}
-		l.byDir[d] = append(l.byDir[d], s)
-		l.byParent[s.ParentID] = append(l.byParent[s.ParentID], s)
-		l.byUUID[s.UUID] = i
+type index[K comparable, V any] struct {
+	once  sync.Once
+	found map[K]V
+}
+
+func (x *index[K, V]) get(find func() map[K]V) map[K]V {
+	x.once.Do(func() { x.found = find() })
+	return x.found
+}
+
+// grouped gives those of each key, in their order. All are in one piece of memory.
+func grouped[K comparable](all []Subvolume, key func(*Subvolume) K) map[K][]Subvolume {
+	counts := map[K]int{}
+	for i := range all {
+		counts[key(&all[i])]++
 	}
+	found, memory := make(map[K][]Subvolume, len(counts)), make([]Subvolume, len(all))
+	for k, n := range counts {
+		found[k], memory = memory[:0:n], memory[n:]
+	}
+	for i := range all {
+		k := key(&all[i])
+		found[k] = append(found[k], all[i])
+	}
+	return found
 }

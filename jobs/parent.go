@@ -71,28 +71,34 @@ func clones(best []candidate, family lineage) []candidate {
 
 // index finds the backup that has the same content as a snapshot, in a slice that does not change.
 type index struct {
-	received, own map[btrfs.UUID]*Backup
+	backups  []Backup
+	received map[btrfs.UUID]*Backup
+	own      map[btrfs.UUID]*Backup // nil until it is needed, which is for what was received at the source
 }
 
-func newIndex(backups []Backup) index {
-	x := index{received: make(map[btrfs.UUID]*Backup, len(backups)), own: make(map[btrfs.UUID]*Backup, len(backups))}
-	for i := range backups {
-		b := &backups[i]
-		if !b.ReadOnly || b.Altered {
-			continue
-		}
-		x.own[b.UUID] = b
-		if !b.ReceivedUUID.IsZero() {
-			x.received[b.ReceivedUUID] = b
-		}
-	}
+func newIndex(backups []Backup) *index {
+	x := &index{backups: backups}
+	x.received = x.by(func(b *Backup) btrfs.UUID { return b.ReceivedUUID })
 	return x
 }
 
+func (x *index) by(id func(*Backup) btrfs.UUID) map[btrfs.UUID]*Backup {
+	found := make(map[btrfs.UUID]*Backup, len(x.backups))
+	for i := range x.backups {
+		if b := &x.backups[i]; b.ReadOnly && !b.Altered && !id(b).IsZero() {
+			found[id(b)] = b
+		}
+	}
+	return found
+}
+
 // find is btrfs.SameContent over all backups: pushed there, restored from there, or both received from a third.
-func (x index) find(s btrfs.Subvolume) (Backup, bool) {
+func (x *index) find(s btrfs.Subvolume) (Backup, bool) {
 	b := x.received[s.UUID]
 	if id := s.ReceivedUUID; b == nil && !id.IsZero() {
+		if x.own == nil {
+			x.own = x.by(func(b *Backup) btrfs.UUID { return b.UUID })
+		}
 		b = cmp.Or(x.received[id], x.own[id])
 	}
 	if b == nil {

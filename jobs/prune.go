@@ -97,7 +97,7 @@ func missing(job config.Job, snapshots []Snapshot, there Contents, keep config.K
 	}
 	at := newIndex(there.Backups)
 	begun, _ := resumable(snapshots, there)
-	var all []pair
+	all := make([]pair, 0, len(there.Backups)+1)
 	for _, it := range backupItems(there.Backups, nil) {
 		all = append(all, pair{item: it})
 	}

@@ -18,6 +18,9 @@ import (
 // not yet complete at the destination. The others are useless.
 func resumable(snapshots []Snapshot, there Contents) (from map[btrfs.UUID]Leftover, useless []Leftover) {
 	from = map[btrfs.UUID]Leftover{}
+	if len(there.Leftovers) == 0 {
+		return from, nil
+	}
 	at := newIndex(there.Backups)
 	farthest := slices.SortedStableFunc(slices.Values(there.Leftovers), func(a, b Leftover) int { return cmp.Compare(b.offset(), a.offset()) })
 	for _, l := range farthest {

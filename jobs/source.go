@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -111,7 +110,7 @@ func (s *source) settle(look Look) {
 		s.family = newLineage(s.All, s.Volume)
 	}
 	s.family.add(s.Volume)
-	s.altered = map[btrfs.UUID]bool{}
+	s.altered = make(map[btrfs.UUID]bool, len(s.Catalog))
 	for id, e := range s.Catalog {
 		if v, ok := s.listing.Find(id); ok {
 			s.altered[id] = e.Ctransid != 0 && e.Ctransid != v.Ctransid
@@ -120,7 +119,9 @@ func (s *source) settle(look Look) {
 	}
 	s.snapshots, s.nested = nil, nil
 	if s.Dir != (btrfs.Dir{}) {
-		for _, v := range s.listing.In(s.Dir) {
+		there := s.listing.In(s.Dir)
+		s.snapshots = make([]Snapshot, 0, len(there))
+		for _, v := range there {
 			_, own := s.Catalog[v.UUID]
 			if v.ReadOnly && !strings.HasPrefix(v.Name, hiddenSnapshot) && s.descends(v, own) {
 				s.snapshots = append(s.snapshots, s.snapshot(v))
@@ -158,7 +159,7 @@ func (s *source) descends(v btrfs.Subvolume, own bool) bool {
 }
 
 func (s *source) snapshot(v btrfs.Subvolume) Snapshot {
-	n := Snapshot{Subvolume: v, Path: filepath.Join(s.job.SnapshotDir, v.Name)}
+	n := Snapshot{Subvolume: v, Path: s.job.SnapshotDir + "/" + v.Name}
 	e, own := s.Catalog[v.UUID]
 	n.Own, n.Pinned, n.PinReason, n.Adhoc = own, e.Pinned != "", e.Pinned, e.Adhoc
 	n.Taken = e.Taken

@@ -104,18 +104,16 @@ func LoadState(dir string, job config.Job) (State, error) {
 	if err != nil {
 		return empty, fmt.Errorf("state of job %s in %s: %w: %w", job.Name, path, errStateSyntax, err)
 	}
-	s, err := parseState(b, job) // once more: the two must not share their maps
-	if err != nil {
-		return empty, err
-	}
-	if b, err := os.ReadFile(path + recentSuffix); err == nil {
+	if recent, err := os.ReadFile(path + recentSuffix); err == nil {
 		// After a power cut it may be anything: then the durable one is the newest there is.
-		if recent, err := parseState(b, job); err == nil && recent.Serial == durable.Serial {
-			s = recent
+		if s, err := parseState(recent, job); err == nil && s.Serial == durable.Serial {
+			s.durable = &durable
+			return s, nil
 		}
 	}
+	s, err := parseState(b, job) // once more: the two must not share their maps
 	s.durable = &durable
-	return s, nil
+	return s, err
 }
 
 func readState(b []byte) (s State, err error) {

@@ -10,6 +10,8 @@
 // subvolume would have to be set before that turns read-only and could not change later, and read-only is never flipped.
 package catalog
 
+//go:generate go tool -modfile=../../tools/go.mod easyjson -no_std_marshalers -output_filename decode_gen.go catalog.go
+
 import (
 	"bytes"
 	"encoding/json"
@@ -22,6 +24,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mailru/easyjson"
 	"golang.org/x/sys/unix"
 
 	"github.com/btrkeep/btrkeep/btrfs"
@@ -33,6 +36,8 @@ import (
 const File = ".btrkeep.catalog"
 
 // Entry is one subvolume that btrkeep made (or adopted).
+//
+//easyjson:json
 type Entry struct {
 	UUID     btrfs.UUID `json:"uuid"`               // of the subvolume here
 	Name     string     `json:"name"`               // when it was made: for people only
@@ -71,7 +76,7 @@ func Read(dir string) (Catalog, error) {
 			continue
 		}
 		var e Entry
-		if json.Unmarshal(line, &e) == nil && !e.UUID.IsZero() {
+		if easyjson.Unmarshal(line, &e) == nil && !e.UUID.IsZero() {
 			c[e.UUID] = e
 		}
 	}

@@ -1,16 +1,20 @@
 package catalog
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/mailru/easyjson"
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/btrfs/sendstream"
@@ -222,5 +226,65 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What reads the catalog is generated from Entry and is not what writes it: every field comes back, and what encoding/json refuses of a line that was cut is refused.
+func TestEveryFieldIsRead(t *testing.T) {
+	var e Entry
+	fill(t, reflect.ValueOf(&e).Elem())
+	line := bytes.TrimSpace(encode([]Entry{e}))
+	var got Entry
+	if err := easyjson.Unmarshal(line, &got); err != nil || !cmp.Equal(e, got) {
+		t.Fatalf("%v %s (go generate ./jobs/catalog)", err, cmp.Diff(e, got))
+	}
+	for n := range line {
+		var by, std Entry
+		if err := easyjson.Unmarshal(line[:n], &by); err == nil && json.Unmarshal(line[:n], &std) != nil {
+			t.Errorf("cut to %q it is read", line[:n])
+		}
+	}
+	for _, text := range []string{`{"uuid":"0300"}`, `{"uuid":7}`, string(line) + "x", string(line) + string(line), "null", "[]", "{}x"} {
+		var e Entry
+		if err := easyjson.Unmarshal([]byte(text), &e); err == nil && !e.UUID.IsZero() {
+			t.Errorf("%q is read as %+v", text, e)
+		}
+	}
+}
+
+// fill sets every field to something that is not its zero value.
+func fill(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch {
+	case v.Type() == reflect.TypeFor[time.Time]():
+		v.Set(reflect.ValueOf(time.Date(2026, 11, 28, 1, 2, 3, 4, time.UTC)))
+	case v.Kind() == reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem())
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			fill(t, v.Field(i))
+		}
+	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() != reflect.Uint8:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		for i := range 2 {
+			fill(t, v.Index(i))
+		}
+	case v.Kind() == reflect.Slice:
+		v.SetBytes([]byte{1, 2})
+	case v.Kind() == reflect.Array:
+		for i := range v.Len() {
+			fill(t, v.Index(i))
+		}
+	case v.CanUint():
+		v.SetUint(7)
+	case v.CanInt():
+		v.SetInt(7)
+	case v.Kind() == reflect.String:
+		v.SetString("a \"<ü>\" \n b")
+	case v.Kind() == reflect.Bool:
+		v.SetBool(true)
+	default:
+		t.Fatalf("a %s", v.Type())
 	}
 }

@@ -58,7 +58,7 @@ func (d *Dir) List(context.Context) (jobs.Contents, error) {
 	if err != nil {
 		return jobs.Contents{}, err
 	}
-	there := jobs.Contents{Backups: []jobs.Backup{}}
+	there := jobs.Contents{Backups: make([]jobs.Backup, 0, len(children))}
 	for _, s := range children {
 		if !strings.HasPrefix(s.Name, hiddenIncoming) {
 			there.Backups = append(there.Backups, d.backup(s, cat))
@@ -92,7 +92,7 @@ func (d *Dir) backup(s btrfs.Subvolume, cat catalog.Catalog) jobs.Backup {
 	own = own && d.mine(e)
 	b := jobs.Backup{
 		Subvolume: s,
-		Path:      filepath.Join(d.path, s.Name),
+		Path:      d.path + "/" + s.Name,
 		Complete:  s.ReadOnly && !s.ReceivedUUID.IsZero(),
 		Own:       own,
 		Pinned:    e.Pinned != "",
