@@ -42,7 +42,7 @@ func TestAboveAreParents(t *testing.T) {
 }
 
 // Where others can write, nothing is taken for a parent: they could give what is not one any received UUID.
-func TestAboveIsNotForOthers(t *testing.T) {
+func TestAboveWhereManyWrite(t *testing.T) {
 	for name, mode := range map[string]os.FileMode{"group": 0o775, "all": 0o777 | os.ModeSticky} {
 		t.Run(name, func(t *testing.T) {
 			w, shared := keptAbove(t)

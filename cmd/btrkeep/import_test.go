@@ -116,8 +116,8 @@ func TestImportBtrbkOverSSH(t *testing.T) {
 			"volume $SRC\n snapshot_dir snaps\n target PUSH$DST1/all\n subvolume home\n subvolume srv\n",
 			map[string]string{"home": "../home.", "srv": "../srv."},
 		},
-		"push, one level below what the key is for": {
-			"btrkeep serve --root $DST1 --append-only",
+		"push, with a key for what is above, too": {
+			"btrkeep serve --root $DST1/all/home --root $DST1 --append-only",
 			"volume $SRC\n snapshot_dir snaps\n target PUSH$DST1/all\n subvolume home\n subvolume srv\n",
 			map[string]string{"home": "../home.", "srv": "../srv."},
 		},
@@ -143,8 +143,8 @@ func TestImportBtrbkOverSSH(t *testing.T) {
 				must(t, btrfs.Create(m.srcPath, s))
 				testdisk.Tree(t, filepath.Join(m.srcPath, s), testdisk.Spec{Seed: uint64(i), Files: 30, MaxSize: 8 << 10})
 			}
-			for _, d := range []string{"$SRC/snaps", "$SRC/mails", "$DST1/all", "$DST1/mail"} {
-				must(t, os.Mkdir(m.expand(d), 0o755))
+			for _, d := range []string{"$SRC/snaps", "$SRC/mails", "$DST1/all/home", "$DST1/mail"} {
+				must(t, os.MkdirAll(m.expand(d), 0o755))
 			}
 			conf := filepath.Join(m.dir, "btrbk.conf")
 			text := m.expand("timestamp_format long\n" + c.conf)

@@ -2,7 +2,7 @@
 //
 // It lies in that directory, so that it moves with the disk, and it is what tells btrkeep's own snapshots and backups from those of
 // other tools and people: only what is in the catalog by UUID is ever deleted. If it is lost, nothing is deleted
-// any more and nothing else changes.
+// any more, and all that is there is taken for that of others.
 //
 // Nothing here calls fsync(2), for which see [btrfs.WriteOut]: what is written is durable with the next commit of the file system, and not without what was done before it.
 //

@@ -20,7 +20,8 @@ import (
 //
 // Who can write there could put another directory in the destination's place, so they are as trustworthy as it. Where others than root can write, nothing is looked for any
 // more: with a received UUID of their choice they could pass off anything as a parent. Another machine chose the received UUIDs of all that came from it: what a catalog says did is
-// no parent here, and what any catalog speaks of is none for streams of other machines. That leaves what other tools keep there, which had to be known by its UUID to be taken.
+// no parent here, and what is in a catalog at all is none for streams of other machines. That leaves what other tools keep there, which has to be known by its UUID to be taken. A backup whose
+// entry is lost looks like that, too.
 //
 // Whatever cannot be looked at ends the search: it is for a better parent only, and no reason for a run to fail.
 func (d *Dir) above(all *btrfs.Listing) (found []jobs.Backup) {
@@ -41,8 +42,8 @@ func (d *Dir) above(all *btrfs.Listing) (found []jobs.Backup) {
 			if !s.ReadOnly || s.ReceivedUUID.IsZero() || strings.HasPrefix(s.Name, hiddenIncoming) {
 				continue
 			}
-			e := cat[s.UUID]
-			if e.Source != "" && (d.confined() || !strings.HasPrefix(e.Source, jobs.Machine()+":")) {
+			e, known := cat[s.UUID]
+			if known && d.confined() || e.Source != "" && !strings.HasPrefix(e.Source, jobs.Machine()+":") {
 				continue
 			}
 			b := jobs.Backup{Subvolume: s, Path: filepath.Join(dir, s.Name), Taken: s.Created, Complete: true, Altered: e.Ctransid != 0 && e.Ctransid != s.Ctransid}
@@ -59,10 +60,12 @@ func (d *Dir) confined() bool {
 	return ok && n.Confined
 }
 
-// receiver is the one for a stream: one from another machine may be based on what is above as well, as List finds it.
+// receiver is the one for a stream: one from another machine may be based on what is above as well, as List finds it, if that is what it was said to be based on.
+//
+// It must not become what is above: in the destination's directory it would be the parent of what comes next, before the true one.
 func (d *Dir) receiver(of sendstream.Identity) (Receiver, error) {
 	n, ok := d.opener.Receiver.(Native)
-	if !ok || !n.Confined || of.Parent.IsZero() && len(of.Clones) == 0 {
+	if !ok || !n.Confined {
 		return d.opener.Receiver, nil
 	}
 	all, err := d.subvolumes()
@@ -70,7 +73,13 @@ func (d *Dir) receiver(of sendstream.Identity) (Receiver, error) {
 		return nil, fmt.Errorf("list subvolumes of %s: %w", d.path, err)
 	}
 	for _, b := range d.above(all) {
-		if !b.Altered {
+		if b.ReceivedUUID == of.UUID || b.UUID == of.UUID {
+			return nil, &jobs.HintError{
+				Err:  fmt.Errorf("%s is a backup of the same snapshot, made by something else", b.Path),
+				Hint: "two of them so close could be mistaken for each other: delete that one, or move the destination",
+			}
+		}
+		if !b.Altered && (of.Needs(b.ReceivedUUID) || of.Needs(b.UUID)) {
 			n.also = append(n.also, b.UUID)
 		}
 	}

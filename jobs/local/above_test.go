@@ -82,6 +82,18 @@ func TestAboveForStreamsOfOthers(t *testing.T) {
 				t.Errorf("below %s on %s: %v", c.top, name, err)
 			}
 		}
+		for name, twin := range kept { // the same once more, nearer
+			in := jobs.Incoming{Name: "twin of " + name + " below " + filepath.Base(c.top)}
+			in.UUID, in.Ctransid = twin.ReceivedUUID, 1
+			in.Stream = bytes.NewReader(stream(t, do(sendstream.CmdSubvol, at("x"), sendstream.UUID(sendstream.AttrUUID, in.UUID), sendstream.Uint(sendstream.AttrCtransid, in.Ctransid)), do(sendstream.CmdEnd)))
+			b, err := d.Receive(t.Context(), in)
+			if beside := slices.Contains(c.want, name) || slices.ContainsFunc(there.Above, func(b jobs.Backup) bool { return b.UUID == twin.UUID }); (err == nil) == beside {
+				t.Errorf("below %s a twin of %s: %v", c.top, name, err)
+			}
+			if err == nil {
+				ok(t, btrfs.Delete(filepath.Dir(b.Path), b.Name, b.UUID))
+			}
+		}
 		unlock()
 		slices.Sort(listed)
 		slices.Sort(taken)

@@ -134,7 +134,8 @@ func (t *btrbkTranslation) destination(j *Job, v btrbkVolume, target *section, u
 	case target.place.host == "":
 		d.Comment = append(d.Comment, "btrbk's backups are "+there+", which several share: parents, as the new directory is below")
 	default:
-		d.Comment = append(d.Comment, fmt.Sprintf("btrbk's backups are %s, which several share: parents, as the new directory is below, if the key there is for %s, or for what is above that", there, target.place.path))
+		d.Comment = append(d.Comment, fmt.Sprintf("btrbk's backups are %s, which several share: parents, as the new directory is below, if the key there is for %s", there, target.place.path))
+		t.note(target.line, fmt.Sprintf("target %s, for %s: several subvolumes share it. Bind the key there to all of it (btrkeep serve --root %s --append-only), or the first backup is a full one", target.place.path, j.Name, target.place.path))
 	}
 	if target.place.host == "" {
 		d.RequireMount = t.machine.mountAbove(target.place.path)

@@ -22,26 +22,32 @@ func (s *Server) within(path string) error {
 	if s.o.Trusted {
 		return nil
 	}
-	root := s.root(path)
-	if root == "" {
+	roots := s.above(path)
+	if len(roots) == 0 {
 		hint := "this key may use nothing here as a destination"
 		if len(s.o.Roots) > 0 {
 			hint = "this key is bound to " + strings.Join(s.o.Roots, ", ")
 		}
 		return refused(hint, "%q is outside of what this key may use", path)
 	}
-	return plain(root, strings.TrimPrefix(strings.TrimPrefix(path, root), "/"))
+	return plain(roots[0], strings.TrimPrefix(strings.TrimPrefix(path, roots[0]), "/"))
 }
 
-// root is the first one that a path is in; "" for none, as where there are no roots.
-func (s *Server) root(path string) string {
-	i := slices.IndexFunc(s.o.Roots, func(root string) bool {
-		return path == root || strings.HasPrefix(path, strings.TrimSuffix(root, "/")+"/")
+// above are the roots that a path is in.
+func (s *Server) above(path string) []string {
+	return slices.DeleteFunc(slices.Clone(s.o.Roots), func(root string) bool {
+		return path != root && !strings.HasPrefix(path, strings.TrimSuffix(root, "/")+"/")
 	})
-	if i < 0 {
-		return ""
+}
+
+// top is the outermost root that a path is in; "" for none, as where there are no roots.
+func (s *Server) top(path string) (top string) {
+	for _, root := range s.above(path) {
+		if top == "" || len(root) < len(top) {
+			top = root
+		}
 	}
-	return s.o.Roots[i]
+	return top
 }
 
 // plain walks from root down to path as far as that exists.

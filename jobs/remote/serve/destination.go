@@ -50,7 +50,7 @@ func (s *Server) destinationFor(ctx context.Context, p api.Place, every config.C
 		return nil, err
 	}
 	o := s.opener(zone, every)
-	o.Top = s.root(string(p.Path))
+	o.Top = s.top(string(p.Path))
 	job, d := config.Job{NameFormat: format}, config.Destination{URL: string(p.Path), RequireMount: s.o.RequireMount}
 	if mount := string(p.Mount); mount != "" {
 		if err := s.mounted(mount, string(p.Path)); err != nil {
