@@ -144,7 +144,7 @@ func TestSendCancel(t *testing.T) {
 				if err := stream.Close(); !errors.Is(err, tc.want) {
 					t.Errorf("Close() = %v, want %v", err, tc.want)
 				}
-				if took := time.Since(start); took > time.Second {
+				if took := time.Since(start); took > 10*time.Second {
 					t.Errorf("ended after %v", took)
 				}
 				if err := stream.Close(); !errors.Is(err, tc.want) {
