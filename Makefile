@@ -25,13 +25,13 @@ for_long  = $(for_test) lintian=lintian mmdebstrap=mmdebstrap systemd-nspawn=sys
 native_only = GoesOn|StartsOver|Interrupted|TornOff|PowerCut|Lacks|OtherRefusals|Others
 # Those of what only this machine does: looking into files, programs that receive, files of state, locks that the test itself holds; and those that go
 # through more days than what was received today can have.
-here_only   = $(native_only)|Group|Find|Follow|Verify|Drill|Fingerprint|When|Slots|Estimate|StatusOfProofs|Uneventful|Busy|Program|Older|Stage|RestoreKilled|Planted|ProtectionLasts|Symlinked|WithoutConfiguration|TwoDisks|TimeZone|ClockJumps|AwayForLong
+here_only   = $(native_only)|Group|Find|Follow|Verify|Drill|Fingerprint|When|Slots|Estimate|StatusOfProofs|Uneventful|Busy|Program|Older|Stage|RestoreKilled|Planted|ProtectionLasts|Symlinked|WithoutConfiguration|TwoDisks|TimeZone|HourlyThrough|ClockJumps|AwayForLong
 # Those that do one thing after the other, for long.
 one_by_one  = TwoDisks|OddPaths|RestoreKilled|RestoreInPlace|PowerCut|TornOff|Interrupted|TimeZone|DaylightSaving|Program|Older|Stage|Planted|ClockJumps|AwayForLong
 # Those of what does not depend on who receives.
 no_receiver = TwoDisks|TimeZone|DaylightSaving|Verify|Find|Follow|Fingerprint|ClockJumps|AwayForLong|Pin|When|Slots
 # Those that take long with a login in each run, and tell nothing new then.
-slow_far    = DaylightSaving|InPlace|Adopts|PinBeside|RestoreMounted
+slow_far    = InPlace|Adopts|PinBeside|RestoreMounted
 
 .PHONY: help
 help: ## this list
