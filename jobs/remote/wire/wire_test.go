@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -239,6 +240,9 @@ func TestFarEndHangs(t *testing.T) {
 	if err := unix.Kill(n, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	for !stopped(t, n) {
+		time.Sleep(time.Millisecond)
+	}
 	start := time.Now()
 	if _, err := post(t, c, t.Context(), "/echo", strings.NewReader("x")); !errors.Is(err, ErrDropped) || time.Since(start) > idlePing+10*time.Second {
 		t.Errorf("%v after %s", err, time.Since(start))
@@ -248,6 +252,19 @@ func TestFarEndHangs(t *testing.T) {
 	if took := time.Since(start); took > 2*goodbye+killAllowance {
 		t.Errorf("to close takes %s", took)
 	}
+}
+
+// stopped reports whether every thread of a process is: each stops when it sees the signal, and not when that is sent.
+func stopped(t *testing.T, pid int) bool {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(threads) == 0 {
+		t.Fatal(threads, err)
+	}
+	return !slices.ContainsFunc(threads, func(path string) bool {
+		text, err := os.ReadFile(path)
+		return err != nil || !bytes.Contains(text, []byte(") T ")) // proc_pid_stat(5)
+	})
 }
 
 // killAllowance is for SIGTERM, which a stopped process does not see, to be followed by SIGKILL.
