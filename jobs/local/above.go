@@ -76,7 +76,7 @@ func (d *Dir) receiver(of sendstream.Identity) (Receiver, error) {
 		if b.ReceivedUUID == of.UUID || b.UUID == of.UUID {
 			return nil, &jobs.HintError{
 				Err:  fmt.Errorf("%s is a backup of the same snapshot, made by something else", b.Path),
-				Hint: "two of them so close could be mistaken for each other: delete that one, or move the destination",
+				Hint: "two of them so close could be mistaken for each other: give the job another destination directory, or delete that one if nobody needs it any more",
 			}
 		}
 		if !b.Altered && (of.Needs(b.ReceivedUUID) || of.Needs(b.UUID)) {

@@ -82,6 +82,13 @@ func TestAboveForStreamsOfOthers(t *testing.T) {
 				t.Errorf("below %s on %s: %v", c.top, name, err)
 			}
 		}
+		lie := jobs.Incoming{Name: "on another than was said below " + filepath.Base(c.top)}
+		lie.UUID, lie.Ctransid, lie.Parent = btrfs.UUID{14: 1}, 77, kept["far up"].ReceivedUUID
+		lie.Stream = bytes.NewReader(stream(t, do(sendstream.CmdSnapshot, at("x"), sendstream.UUID(sendstream.AttrUUID, lie.UUID), sendstream.Uint(sendstream.AttrCtransid, lie.Ctransid),
+			sendstream.UUID(sendstream.AttrCloneUUID, kept["near"].ReceivedUUID), sendstream.Uint(sendstream.AttrCloneCtransid, 1)), do(sendstream.CmdEnd)))
+		if _, err := d.Receive(t.Context(), lie); !errors.Is(err, btrfs.ErrParentMissing) {
+			t.Errorf("below %s on another than was said: %v", c.top, err)
+		}
 		for name, twin := range kept { // the same once more, nearer
 			in := jobs.Incoming{Name: "twin of " + name + " below " + filepath.Base(c.top)}
 			in.UUID, in.Ctransid = twin.ReceivedUUID, 1

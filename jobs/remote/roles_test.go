@@ -339,7 +339,7 @@ func TestEscapes(t *testing.T) {
 		must(t, err)
 		must(t, stream.write(e))
 		must(t, e.Encode(sendstream.CmdEnd))
-		text, err := r.ask(api.Receive, api.Incoming{Place: home, Identity: sendstream.Identity{UUID: stream.id, Parent: bobs.UUID, Ctransid: 1, Version: 1}, Name: stream.name, Taken: p.now}, squeeze.NewReader(&b, squeeze.Options{}))
+		text, err := r.ask(api.Receive, api.Incoming{Place: home, Identity: sendstream.Identity{UUID: stream.id, Parent: bobs.UUID, Clones: []btrfs.UUID{above.UUID, others.UUID}, Ctransid: 1, Version: 1}, Name: stream.name, Taken: p.now}, squeeze.NewReader(&b, squeeze.Options{}))
 		if err == nil && !strings.Contains(text, `"Error"`) || !strings.Contains(text, stream.says) {
 			t.Errorf("%s: %s, %v", what, text, err)
 		}
