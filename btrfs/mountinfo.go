@@ -2,6 +2,7 @@ package btrfs
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -98,6 +99,14 @@ func mountOf(fd int, all []mount) (m mount, found bool, err error) {
 
 // mountPoint is where the mount of fd is mounted; "/" if that is the root of a chroot, whose mount is not listed in it.
 func mountPoint(fd int) (string, error) {
+	if point, err := statMountPoint(fd); err == nil {
+		return cmp.Or(point, "/"), nil
+	}
+	return listedMountPoint(fd)
+}
+
+// listedMountPoint is [mountPoint] from the table of mounts.
+func listedMountPoint(fd int) (string, error) {
 	id, err := mountID(fd)
 	if err != nil {
 		return "", err

@@ -1,9 +1,13 @@
 package btrfs
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func TestParseMount(t *testing.T) {
@@ -46,6 +50,52 @@ func TestCutPath(t *testing.T) {
 		below, ok := cutPath(tc.path, tc.dir)
 		if ok != tc.ok || ok && below != tc.below {
 			t.Errorf("cutPath(%q, %q) = %q, %v", tc.path, tc.dir, below, ok)
+		}
+	}
+}
+
+// The kernel says of one mount what its table says, where it can, whatever the names.
+func TestMountPoint(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounts: needs root")
+	}
+	dir := filepath.Join(t.TempDir(), "with space,\n\t\\ and é")
+	for _, sub := range []string{"", "once/deep/deeper", "twice"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, sub := range []string{"once", "twice", "twice"} {
+		point := filepath.Join(dir, sub)
+		if err := unix.Mount(t.TempDir(), point, "", unix.MS_BIND, ""); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := unix.Unmount(point, 0); err != nil {
+				t.Error(err)
+			}
+		})
+		if err := os.MkdirAll(filepath.Join(point, "deep/deeper"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]string{
+		"/": "/", "/proc/self": "/proc", filepath.Join(dir, "once"): filepath.Join(dir, "once"), filepath.Join(dir, "once/deep/deeper"): filepath.Join(dir, "once"),
+		filepath.Join(dir, "twice/deep"): filepath.Join(dir, "twice"),
+	} {
+		fd, err := unix.Open(path, unix.O_PATH, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		if got, err := listedMountPoint(fd); err != nil || got != want {
+			t.Errorf("%q is below %q, not %q: %v", path, want, got, err)
+		}
+		switch got, err := statMountPoint(fd); {
+		case errors.Is(err, errors.ErrUnsupported):
+			t.Logf("%v", err) // Linux before 6.8
+		case err != nil || got != want:
+			t.Errorf("%q is below %q, not %q: %v", path, want, got, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -190,7 +191,7 @@ func (l *loader) finish(jobs []*draft) (*Config, error) {
 }
 
 // secretPart is what of the url of a web service may be one: all behind its host.
-var secretPart = regexp.MustCompile(`(https?://[^/\s"']*/)([^\s"']+)`)
+var secretPart = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(https?://[^/\s"']*/)([^\s"']+)`) })
 
 // hide makes secrets unreadable in mistakes, wherever a url was put; columns stay.
 func (l *loader) hide(list Errors) {
@@ -201,8 +202,8 @@ func (l *loader) hide(list Errors) {
 				text = strings.ReplaceAll(text, secret, stars(secret))
 			}
 		}
-		return secretPart.ReplaceAllStringFunc(text, func(url string) string {
-			part := secretPart.FindStringSubmatch(url)
+		return secretPart().ReplaceAllStringFunc(text, func(url string) string {
+			part := secretPart().FindStringSubmatch(url)
 			return part[1] + stars(part[2])
 		})
 	}

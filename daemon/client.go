@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"syscall"
 	"time"
 
@@ -38,6 +39,9 @@ func Dial(runtimeDir string) (*Client, error) {
 	path := socketPath(runtimeDir)
 	if len(path) > maxSocketPath { // no daemon can have it
 		return nil, fmt.Errorf("%w: the path of %s is too long for a socket", ErrNotRunning, path)
+	}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) { // at less cost than the dial
+		return nil, dialError(err)
 	}
 	probe, err := net.DialTimeout("unix", path, dialTimeout)
 	if err != nil {

@@ -3,7 +3,6 @@ package jobs
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mailru/easyjson"
 	"golang.org/x/sys/unix"
 
 	"github.com/btrkeep/btrkeep/internal/atomicfile"
@@ -25,7 +25,7 @@ func historyPath(dir string) string { return filepath.Join(dir, "history.jsonl")
 
 // AppendHistory adds one run to the history, durably if it did anything.
 func AppendHistory(dir string, r Record) error {
-	line, err := json.Marshal(r)
+	line, err := easyjson.Marshal(r)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func History(dir, job string) ([]Record, error) {
 	for r := bufio.NewReader(f); ; {
 		line, err := r.ReadBytes('\n')
 		var rec Record
-		if len(line) > 0 && json.Unmarshal(line, &rec) == nil && (job == "" || rec.Job == job || strings.HasPrefix(rec.Job, job+":")) {
+		if len(line) > 0 && easyjson.Unmarshal(line, &rec) == nil && (job == "" || rec.Job == job || strings.HasPrefix(rec.Job, job+":")) {
 			records = append(records, rec)
 		}
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,12 +13,15 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/mailru/easyjson"
 	"golang.org/x/sys/unix"
 
 	"github.com/btrkeep/btrkeep/config"
 )
 
 // Holder is who holds a lock; it is written into the lock file for others to read.
+//
+//easyjson:json
 type Holder struct {
 	PID   int       `json:"pid"`
 	Job   string    `json:"job"`
@@ -130,7 +132,7 @@ func readHolder(path string) Holder {
 	var h Holder
 	for deadline := time.Now().Add(lockPatience); ; time.Sleep(lockRetry) {
 		b, err := readRegular(path)
-		if err == nil && json.Unmarshal(b, &h) == nil && h.PID > 0 && unix.Kill(h.PID, 0) != unix.ESRCH {
+		if err == nil && easyjson.Unmarshal(b, &h) == nil && h.PID > 0 && unix.Kill(h.PID, 0) != unix.ESRCH {
 			return h
 		}
 		if time.Now().After(deadline) {
@@ -164,7 +166,7 @@ func empty(path string) {
 }
 
 func writeHolder(path string, h Holder) error {
-	b, err := json.Marshal(h)
+	b, err := easyjson.Marshal(h)
 	if err != nil {
 		return err
 	}
@@ -200,7 +202,7 @@ func heldBy(path string) (Holder, bool) {
 	}
 	var h Holder
 	if b, err := readRegular(path); err == nil {
-		_ = json.Unmarshal(b, &h) // one that has not yet written its name has none
+		_ = easyjson.Unmarshal(b, &h) // one that has not yet written its name has none
 	}
 	return h, true
 }

@@ -19,6 +19,8 @@ const (
 )
 
 // Record is the account of one run: a line of history.jsonl, an element of `history --json`. Fields are only ever added.
+//
+//easyjson:json
 type Record struct {
 	Job       string     `json:"job"`
 	Trigger   string     `json:"trigger"` // "schedule", "catch-up", "command"

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/mailru/easyjson"
+
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/internal/atomicfile"
@@ -21,53 +23,59 @@ import (
 
 // State is what btrkeep remembers of one job between runs. All of it may be lost without losing a backup; what is lost with it is the
 // protection of the last common snapshot of destinations that are absent.
+//
+//easyjson:json
 type State struct {
-	Job          string                      `json:"job"` // its name when this was written: for people only
-	Source       string                      `json:"source"`
-	SnapshotDir  string                      `json:"snapshot_dir"`
-	FirstSeen    time.Time                   `json:"first_seen,omitzero"`   // by the daemon
-	LastRun      time.Time                   `json:"last_run,omitzero"`     // start of the last attempt, whatever became of it
-	LastSuccess  time.Time                   `json:"last_success,omitzero"` // start of the last run with result ok
-	LastResult   string                      `json:"last_result,omitempty"`
-	LastError    string                      `json:"last_error,omitempty"`
-	Failing      string                      `json:"failing,omitempty"` // the error of the last run that failed by itself, if none has gone well since
-	Clock        Clock                       `json:"clock,omitzero"`    // at the last run whose clock was believed
-	Doubt        Clock                       `json:"doubt,omitzero"`    // since when another clock shows, one that is not believed yet
-	Tasks        map[config.Task]TaskState   `json:"tasks,omitempty"`
-	Snapshots    int                         `json:"snapshots,omitempty"` // btrkeep's own, at the source after the last run
-	Destinations map[string]DestinationState `json:"destinations"`        // by URL
-	Serial       uint64                      `json:"serial"`              // of a durable one, another each time: says which of them a recent one goes on from
+	Job          string           `json:"job"` // its name when this was written: for people only
+	Source       string           `json:"source"`
+	SnapshotDir  string           `json:"snapshot_dir"`
+	FirstSeen    time.Time        `json:"first_seen,omitzero"`   // by the daemon
+	LastRun      time.Time        `json:"last_run,omitzero"`     // start of the last attempt, whatever became of it
+	LastSuccess  time.Time        `json:"last_success,omitzero"` // start of the last run with result ok
+	LastResult   string           `json:"last_result,omitempty"`
+	LastError    string           `json:"last_error,omitempty"`
+	Failing      string           `json:"failing,omitempty"` // the error of the last run that failed by itself, if none has gone well since
+	Clock        Clock            `json:"clock,omitzero"`    // at the last run whose clock was believed
+	Doubt        Clock            `json:"doubt,omitzero"`    // since when another clock shows, one that is not believed yet
+	Tasks        tasksText        `json:"tasks,omitempty"`
+	Snapshots    int              `json:"snapshots,omitempty"` // btrkeep's own, at the source after the last run
+	Destinations destinationsText `json:"destinations"`        // by URL
+	Serial       uint64           `json:"serial"`              // of a durable one, another each time: says which of them a recent one goes on from
 
 	durable *State // what a power cut would leave; nil if that is not known
 }
 
 // DestinationState is what is remembered of one destination of a job.
+//
+//easyjson:json
 type DestinationState struct {
-	Name        string                 `json:"name"`
-	Adhoc       bool                   `json:"adhoc,omitempty"` // known from `btrkeep backup`, not from a configuration
-	LastAttempt time.Time              `json:"last_attempt,omitzero"`
-	LastSuccess time.Time              `json:"last_success,omitzero"`
-	LastResult  string                 `json:"last_result,omitempty"`
-	LastError   string                 `json:"last_error,omitempty"`
-	Failing     string                 `json:"failing,omitempty"` // the error of the last transfer that failed, if none has gone well since: absence mends nothing
-	AbsentSince time.Time              `json:"absent_since,omitzero"`
-	MountPoint  string                 `json:"mount_point,omitempty"`
-	FileSystem  btrfs.UUID             `json:"file_system,omitzero"` // of the disk that was there last
-	Newest      string                 `json:"newest,omitempty"`     // name of the newest backup
-	NewestTaken time.Time              `json:"newest_taken,omitzero"`
-	Proofs      map[config.Task]Proof  `json:"proofs,omitempty"`
-	Backups     int                    `json:"backups,omitempty"`      // complete ones, when it was there last
-	Backlog     int                    `json:"backlog,omitempty"`      // snapshots that the last run left to be brought over
-	LastBytes   int64                  `json:"last_bytes,omitempty"`   // that crossed the line in the last transfer that had any
-	LastSeconds float64                `json:"last_seconds,omitempty"` // that it took
-	Increment   int64                  `json:"increment,omitempty"`    // bytes that one more snapshot takes, as the last ones that came over against another did
-	Free        uint64                 `json:"free_bytes,omitempty"`   // on the disk when it was there last
-	Total       uint64                 `json:"total_bytes,omitempty"`
-	Space       []SpaceSample          `json:"space,omitempty"` // of the disk that was there last, oldest first: about one a day
-	Disks       map[string]CommonState `json:"disks,omitempty"` // by file system UUID: disks may take turns at one path
+	Name        string        `json:"name"`
+	Adhoc       bool          `json:"adhoc,omitempty"` // known from `btrkeep backup`, not from a configuration
+	LastAttempt time.Time     `json:"last_attempt,omitzero"`
+	LastSuccess time.Time     `json:"last_success,omitzero"`
+	LastResult  string        `json:"last_result,omitempty"`
+	LastError   string        `json:"last_error,omitempty"`
+	Failing     string        `json:"failing,omitempty"` // the error of the last transfer that failed, if none has gone well since: absence mends nothing
+	AbsentSince time.Time     `json:"absent_since,omitzero"`
+	MountPoint  string        `json:"mount_point,omitempty"`
+	FileSystem  btrfs.UUID    `json:"file_system,omitzero"` // of the disk that was there last
+	Newest      string        `json:"newest,omitempty"`     // name of the newest backup
+	NewestTaken time.Time     `json:"newest_taken,omitzero"`
+	Proofs      proofsText    `json:"proofs,omitempty"`
+	Backups     int           `json:"backups,omitempty"`      // complete ones, when it was there last
+	Backlog     int           `json:"backlog,omitempty"`      // snapshots that the last run left to be brought over
+	LastBytes   int64         `json:"last_bytes,omitempty"`   // that crossed the line in the last transfer that had any
+	LastSeconds float64       `json:"last_seconds,omitempty"` // that it took
+	Increment   int64         `json:"increment,omitempty"`    // bytes that one more snapshot takes, as the last ones that came over against another did
+	Free        uint64        `json:"free_bytes,omitempty"`   // on the disk when it was there last
+	Total       uint64        `json:"total_bytes,omitempty"`
+	Space       []SpaceSample `json:"space,omitempty"` // of the disk that was there last, oldest first: about one a day
+	Disks       disksText     `json:"disks,omitempty"` // by file system UUID: disks may take turns at one path
 }
 
 // CommonState is the last snapshot that the source and one disk had in common.
+//
+//easyjson:json
 type CommonState struct {
 	Snapshot btrfs.UUID   `json:"snapshot"` // at the source, by its UUID in streams; zero before the first backup
 	Name     string       `json:"name"`
@@ -117,7 +125,7 @@ func LoadState(dir string, job config.Job) (State, error) {
 }
 
 func readState(b []byte) (s State, err error) {
-	err = json.Unmarshal(b, &s)
+	err = easyjson.Unmarshal(b, &s)
 	return s, err
 }
 
@@ -162,7 +170,7 @@ func (s *State) lasting() []byte {
 		}
 		l.Destinations[url] = d
 	}
-	b, err := json.Marshal(l)
+	b, err := easyjson.Marshal(l)
 	if err != nil {
 		panic(err) // it is made of what can be written
 	}
@@ -171,14 +179,19 @@ func (s *State) lasting() []byte {
 
 func (s *State) write(dir, suffix string, write func(path string, data []byte) error) error {
 	path := statePath(dir, s.SnapshotDir)
-	b, err := json.MarshalIndent(s, "", "  ")
+	b, err := easyjson.Marshal(s)
 	if err != nil {
 		return err
 	}
+	var text bytes.Buffer // for people
+	if err := json.Indent(&text, b, "", "  "); err != nil {
+		return err
+	}
+	text.WriteByte('\n')
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	if err := write(path+suffix, append(b, '\n')); err != nil {
+	if err := write(path+suffix, text.Bytes()); err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
 	return nil

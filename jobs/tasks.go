@@ -26,6 +26,8 @@ func (r TaskResult) NotNow() bool {
 }
 
 // TaskState is what the daemon remembers of the verifies, or of the drills, of a job: it tells when the next is due.
+//
+//easyjson:json
 type TaskState struct {
 	FirstSeen time.Time `json:"first_seen,omitzero"`
 	Last      time.Time `json:"last,omitzero"`  // start of the last one that the schedule asked for
@@ -33,6 +35,8 @@ type TaskState struct {
 }
 
 // Proof is what the last verify, or the last drill, of a destination showed.
+//
+//easyjson:json
 type Proof struct {
 	Last        time.Time `json:"last"` // its start
 	LastSuccess time.Time `json:"last_success,omitzero"`

@@ -5,16 +5,23 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
+	"time"
 	_ "time/tzdata" // time zones also where the system has none installed; the system's come first
 )
 
+// soon is when a command is known to be a long one.
+const soon = 20 * time.Millisecond
+
 func main() {
+	if os.Getenv("GOMAXPROCS") == "" { // a second processor has to be worth the threads that it is given work by
+		runtime.GOMAXPROCS(1)
+		time.AfterFunc(soon, runtime.SetDefaultGOMAXPROCS)
+	}
 	// Most commands end before the first collection would be done, and what lives on in the daemon is small.
 	debug.SetGCPercent(400)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
+	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT) // until the end
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

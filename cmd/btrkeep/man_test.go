@@ -27,7 +27,7 @@ func TestManPage(t *testing.T) {
 		return ""
 	}
 	options := find("OPTIONS")
-	root := (&app{}).rootCommand()
+	root := (&app{}).rootCommand(nil)
 	described(t, name+": OPTIONS", root.PersistentFlags(), options)
 	commands := 0
 	var walk func(c *cobra.Command, path string)

@@ -55,7 +55,7 @@ func (e *exitError) Unwrap() error { return e.err }
 // run executes one command line and gives its exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{stdout: stdout, stderr: stderr}
-	root := a.rootCommand()
+	root := a.rootCommand(args)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -74,7 +74,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return exit.status
 }
 
-func (a *app) rootCommand() *cobra.Command {
+// rootCommand has the command that args ask for, or all where they ask for help, for a completion, or for nothing that there is: to make them all with their flags takes as long
+// as some need to be done.
+func (a *app) rootCommand(args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "btrkeep",
 		Short: "scheduled, incremental btrfs backups that are complete",
@@ -93,13 +95,27 @@ destination is absent, or the job is running already; nothing was harmed).`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", config.DefaultPath, "configuration `FILE`")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "say more on standard error")
-	root.AddCommand(
-		a.daemonCommand(), a.runCommand(), a.backupCommand(), a.planCommand(), a.statusCommand(), a.watchCommand(), a.listCommand(),
-		a.historyCommand(), a.checkCommand(), a.pruneCommand(), a.dumpCommand(), a.diffCommand(),
-		a.pinCommand(), a.unpinCommand(), a.pauseCommand(), a.resumeCommand(), a.cancelCommand(),
-		a.findCommand(), a.logCommand(), a.restoreCommand(), a.verifyCommand(),
-		a.initCommand(), a.importCommand(), a.serveCommand(), completionCommand(), a.versionCommand(),
-	)
+	all := map[string]func() *cobra.Command{
+		"daemon": a.daemonCommand, "run": a.runCommand, "backup": a.backupCommand, "plan": a.planCommand, "status": a.statusCommand, "watch": a.watchCommand, "list": a.listCommand,
+		"history": a.historyCommand, "check": a.checkCommand, "prune": a.pruneCommand, "dump": a.dumpCommand, "diff": a.diffCommand,
+		"pin": a.pinCommand, "unpin": a.unpinCommand, "pause": a.pauseCommand, "resume": a.resumeCommand, "cancel": a.cancelCommand,
+		"find": a.findCommand, "log": a.logCommand, "restore": a.restoreCommand, "verify": a.verifyCommand,
+		"init": a.initCommand, "import": a.importCommand, "serve": a.serveCommand, "completion": completionCommand, "version": a.versionCommand,
+	}
+	add := func(name string) {
+		if command, ok := all[name]; ok {
+			root.AddCommand(command())
+			delete(all, name)
+		}
+	}
+	for _, arg := range args { // one that is the value of a flag does no harm
+		add(arg)
+	}
+	if c, _, err := root.Find(args); c == root || err != nil {
+		for name := range all {
+			add(name)
+		}
+	}
 	return root
 }
 

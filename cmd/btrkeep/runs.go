@@ -169,11 +169,15 @@ func (a *app) runHere(ctx context.Context, cfg *config.Config, list []config.Job
 		}
 		together, into := list[from:to], records[from:to]
 		slots <- struct{}{}
-		wg.Go(func() {
+		one := func() {
 			do(ctx, runner, together, jobs.Options{Clock: jobs.Now(), Trigger: "command"}, into)
 			<-slots
-		})
-		from = to
+		}
+		if from = to; from == len(list) {
+			one() // the last has nobody to make way for
+		} else {
+			wg.Go(one)
+		}
 	}
 	wg.Wait()
 	a.writeTextfile(ctx, cfg)

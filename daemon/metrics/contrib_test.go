@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"github.com/btrkeep/btrkeep/jobs"
 )
@@ -32,12 +37,8 @@ func known(t *testing.T) map[string]metric {
 	t.Helper()
 	m, _ := newMetrics(t, noon)
 	m.Configured(everything(t))
-	families, err := m.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
 	all := map[string]metric{}
-	for _, f := range families {
+	for _, f := range parse(t, m.text()) {
 		one := metric{kind: strings.ToLower(f.GetType().String()), help: f.GetHelp()}
 		for _, l := range f.GetMetric()[0].GetLabel() {
 			one.labels = append(one.labels, l.GetName())
@@ -49,6 +50,17 @@ func known(t *testing.T) map[string]metric {
 		t.Fatalf("%d metrics only", len(all))
 	}
 	return all
+}
+
+// parse reads an exposition as Prometheus's own library does.
+func parse(t *testing.T, text []byte) map[string]*dto.MetricFamily {
+	t.Helper()
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return families
 }
 
 func read(t *testing.T, path string) string {
@@ -82,7 +94,7 @@ func promtool(t *testing.T, stdin string, args ...string) string {
 func TestPromtool(t *testing.T) {
 	m, _ := newMetrics(t, noon)
 	m.Configured(everything(t))
-	if out := promtool(t, text(t, m.registry), "check", "metrics"); out != "" {
+	if out := promtool(t, string(m.text()), "check", "metrics"); out != "" {
 		t.Errorf("promtool check metrics: %s", out)
 	}
 	promtool(t, "", "check", "rules", rules)

@@ -3,14 +3,12 @@ package metrics
 import (
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
 // A time that never came is 0, so that a job that never succeeded is there to be seen.
 
-func jobFamilies() []family[job] {
+func jobColumns() []column[job] {
 	add, list := into[job](jobLabel)
 	add("btrkeep_job_last_attempt_timestamp_seconds", "Start of the last run, whatever became of it; 0: never.",
 		func(j job) (float64, bool) { return timestamp(j.state.LastRun), true })
@@ -27,7 +25,7 @@ func jobFamilies() []family[job] {
 	return *list
 }
 
-func destinationFamilies() []family[destination] {
+func destinationColumns() []column[destination] {
 	add, list := into[destination](jobLabel, destinationLabel)
 	add("btrkeep_destination_last_attempt_timestamp_seconds", "Start of the last run that tried the destination; 0: never.",
 		func(d destination) (float64, bool) { return timestamp(d.LastAttempt), true })
@@ -56,8 +54,8 @@ func destinationFamilies() []family[destination] {
 	return *list
 }
 
-// proofFamilies are those of verifies, or of drills, as the name says.
-func proofFamilies(name string) []family[jobs.Proof] {
+// proofColumns are those of verifies, or of drills, as the name says.
+func proofColumns(name string) []column[jobs.Proof] {
 	add, list := into[jobs.Proof](jobLabel, destinationLabel)
 	add("btrkeep_"+name+"_last_attempt_timestamp_seconds", "Start of the last "+name+"; 0: never.",
 		func(p jobs.Proof) (float64, bool) { return timestamp(p.Last), true })
@@ -77,10 +75,10 @@ func proofFamilies(name string) []family[jobs.Proof] {
 }
 
 // into gives what adds metrics with labels to a list, and the list.
-func into[T any](labels ...string) (add func(name, help string, value func(T) (float64, bool)), list *[]family[T]) {
-	list = new([]family[T])
+func into[T any](labels ...string) (add func(name, help string, value func(T) (float64, bool)), list *[]column[T]) {
+	list = new([]column[T])
 	return func(name, help string, value func(T) (float64, bool)) {
-		*list = append(*list, family[T]{prometheus.NewDesc(name, help, labels, nil), value})
+		*list = append(*list, column[T]{&desc{name, help, gauge, labels}, value})
 	}, list
 }
 

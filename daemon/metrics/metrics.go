@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 )
@@ -31,18 +29,18 @@ type Metrics struct {
 	log     *slog.Logger
 	now     func() time.Time
 
-	registry   *prometheus.Registry
-	states     *states
-	runs       *prometheus.CounterVec
-	durations  *prometheus.HistogramVec
-	up         prometheus.Gauge
-	reloadOK   prometheus.Gauge
-	reloadTime prometheus.Gauge
+	states  *states
+	started time.Time
 
-	mu       sync.Mutex
-	cfg      *config.Config // in force; nil: not yet
-	reloaded bool           // and what could not be opened is to be tried again
-	changed  bool           // since the textfile was written
+	mu         sync.Mutex
+	cfg        *config.Config // in force; nil: not yet
+	reloaded   bool           // and what could not be opened is to be tried again
+	changed    bool           // since the textfile was written
+	up         bool
+	reloadOK   bool
+	reloadTime time.Time
+	runs       map[string]map[string]float64 // how many, by job and result
+	durations  map[string]*durations         // of runs, by job
 
 	work    *work
 	wake    chan struct{} // there may be something to do
@@ -53,93 +51,86 @@ type Metrics struct {
 // New makes the metrics of a daemon that starts now. They are told to nobody before the first Configured. now is the wall clock; log is told what cannot be opened or written.
 func New(log *slog.Logger, version string, now func() time.Time) *Metrics {
 	m := &Metrics{
-		version: version, log: log, now: now,
-		registry: prometheus.NewRegistry(),
-		states:   newStates(now),
-		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "btrkeep_runs_total", Help: "Runs that the daemon has made since its start, by result: ok, partial, failed, skipped, cancelled.",
-		}, []string{jobLabel, resultLabel}),
-		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "btrkeep_run_duration_seconds", Help: "How long the runs took that the daemon has made since its start, those that were skipped left out.",
-			Buckets: []float64{1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600},
-		}, []string{jobLabel}),
-		up: upGauge(),
-		reloadOK: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "btrkeep_config_last_reload_successful", Help: "Whether the configuration was taken when it was last read. If not, the one before stays in force.",
-		}),
-		reloadTime: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "btrkeep_config_last_reload_success_timestamp_seconds", Help: "When the configuration in force was read.",
-		}),
+		version: version, log: log, now: now, states: newStates(now), started: now(), up: true,
+		runs: map[string]map[string]float64{}, durations: map[string]*durations{},
 		wake: make(chan struct{}, 1), closing: make(chan struct{}), closed: make(chan struct{}),
 	}
-	started := prometheus.NewGauge(prometheus.GaugeOpts{Name: "btrkeep_daemon_start_time_seconds", Help: "When the daemon was started."})
-	started.Set(timestamp(now()))
-	m.up.Set(1)
-	m.registry.MustRegister(m.states, m.runs, m.durations, m.up, started, m.reloadOK, m.reloadTime, buildInfo(version))
 	m.work = &work{Metrics: m, failing: map[string]string{}}
 	go m.work.loop()
 	return m
 }
 
-// upGauge is 0 until it is set.
-func upGauge() prometheus.Gauge {
-	return prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "btrkeep_daemon_up", Help: "Whether the daemon runs. 0 in a textfile that it wrote when it stopped, or that a run without it has written.",
-	})
+// What is not of a state. Without a daemon there are only the first two.
+var (
+	buildInfo      = &desc{"btrkeep_build_info", "Always 1; its labels are the version and that of Go.", gauge, []string{"goversion", "version"}}
+	daemonUp       = &desc{"btrkeep_daemon_up", "Whether the daemon runs. 0 in a textfile that it wrote when it stopped, or that a run without it has written.", gauge, nil}
+	daemonStarted  = &desc{"btrkeep_daemon_start_time_seconds", "When the daemon was started.", gauge, nil}
+	lastReloadOK   = &desc{"btrkeep_config_last_reload_successful", "Whether the configuration was taken when it was last read. If not, the one before stays in force.", gauge, nil}
+	lastReloadTime = &desc{"btrkeep_config_last_reload_success_timestamp_seconds", "When the configuration in force was read.", gauge, nil}
+	runsTotal      = &desc{"btrkeep_runs_total", "Runs that the daemon has made since its start, by result: ok, partial, failed, skipped, cancelled.", counter, []string{jobLabel, resultLabel}}
+	runDuration    = &desc{"btrkeep_run_duration_seconds", "How long the runs took that the daemon has made since its start, those that were skipped left out.", histogram, []string{jobLabel}}
+)
+
+// text is all that there is to be told now.
+func (m *Metrics) text() []byte {
+	e := collect(m.states, m.version)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e.add(daemonUp, truth(m.up))
+	e.add(daemonStarted, timestamp(m.started))
+	e.add(lastReloadOK, truth(m.reloadOK))
+	e.add(lastReloadTime, timestamp(m.reloadTime))
+	for job, results := range m.runs {
+		for result, n := range results {
+			e.add(runsTotal, n, job, result)
+		}
+	}
+	for job, times := range m.durations {
+		e.put(runDuration, series{labels: []string{job}, times: times})
+	}
+	return e.text()
 }
 
-func buildInfo(version string) prometheus.Collector {
-	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "btrkeep_build_info", Help: "Always 1; its labels are the version and that of Go."}, []string{"version", "goversion"})
-	info.WithLabelValues(version, runtime.Version()).Set(1)
-	return info
+func collect(s *states, version string) *exposition {
+	e := &exposition{}
+	s.collect(e)
+	e.add(buildInfo, 1, runtime.Version(), version)
+	return e
 }
 
 // Configured lets the jobs of a configuration be seen from now on, also those that were never run, and no others.
 func (m *Metrics) Configured(cfg *config.Config) {
-	m.mu.Lock()
-	before := m.cfg
-	m.cfg, m.reloaded, m.changed = cfg, true, true
-	m.mu.Unlock()
-	kept := map[string]bool{}
-	for _, job := range cfg.Jobs {
-		kept[job.Name] = true
-		m.durations.WithLabelValues(job.Name)
-		for _, result := range []string{jobs.ResultOK, jobs.ResultPartial, jobs.ResultFailed, jobs.ResultSkipped, jobs.ResultCancelled} {
-			m.runs.WithLabelValues(job.Name, result)
-		}
-	}
-	if before != nil {
-		for _, job := range before.Jobs {
-			if !kept[job.Name] {
-				m.forget(job.Name)
-			}
-		}
-	}
 	m.states.use(cfg)
-	if before == nil { // later ones may only be members of groups that came or went
+	m.mu.Lock()
+	first := m.cfg == nil
+	m.cfg, m.reloaded, m.changed = cfg, true, true
+	runs, times := map[string]map[string]float64{}, map[string]*durations{}
+	for _, job := range cfg.Jobs {
+		if runs[job.Name] = m.runs[job.Name]; runs[job.Name] == nil {
+			runs[job.Name] = map[string]float64{jobs.ResultOK: 0, jobs.ResultPartial: 0, jobs.ResultFailed: 0, jobs.ResultSkipped: 0, jobs.ResultCancelled: 0}
+		}
+		if times[job.Name] = m.durations[job.Name]; times[job.Name] == nil {
+			times[job.Name] = &durations{}
+		}
+	}
+	m.runs, m.durations = runs, times
+	if first { // later ones may only be members of groups that came or went
 		m.taken()
 	}
+	m.mu.Unlock()
 	m.nudge()
 }
 
-// taken notes that the configuration was read and is in force.
-func (m *Metrics) taken() {
-	m.reloadOK.Set(1)
-	m.reloadTime.Set(timestamp(m.now()))
-}
-
-func (m *Metrics) forget(job string) {
-	m.runs.DeletePartialMatch(prometheus.Labels{jobLabel: job})
-	m.durations.DeleteLabelValues(job)
-}
+// taken notes that the configuration was read and is in force. Its caller has the lock.
+func (m *Metrics) taken() { m.reloadOK, m.reloadTime = true, m.now() }
 
 // Refused notes whether the last reload was.
 func (m *Metrics) Refused(err error) {
-	if err == nil {
+	m.mu.Lock()
+	if m.reloadOK = err == nil; m.reloadOK {
 		m.taken()
-	} else {
-		m.reloadOK.Set(0)
 	}
+	m.mu.Unlock()
 	m.note()
 }
 
@@ -153,13 +144,14 @@ func (m *Metrics) Began(job config.Job, kind config.Task, at time.Time) {
 // Ran counts a run.
 func (m *Metrics) Ran(job config.Job, r jobs.Record) {
 	m.states.ended(job.Name)
-	if !m.states.has(job.Name) { // it has left the configuration meanwhile
-		return
+	m.mu.Lock()
+	if results, ok := m.runs[job.Name]; ok { // else it has left the configuration meanwhile
+		results[r.Result]++
+		if r.Result != jobs.ResultSkipped {
+			m.durations[job.Name].observe(r.Ended.Sub(r.Started).Seconds())
+		}
 	}
-	m.runs.WithLabelValues(job.Name, r.Result).Inc()
-	if r.Result != jobs.ResultSkipped {
-		m.durations.WithLabelValues(job.Name).Observe(r.Ended.Sub(r.Started).Seconds())
-	}
+	m.mu.Unlock()
 	m.note()
 }
 
@@ -171,7 +163,9 @@ func (m *Metrics) Tick(jobs.Clock) { m.nudge() }
 
 // Close says in the textfile that the daemon is gone, and closes the address.
 func (m *Metrics) Close(ctx context.Context) {
-	m.up.Set(0)
+	m.mu.Lock()
+	m.up = false
+	m.mu.Unlock()
 	close(m.closing)
 	select {
 	case <-m.closed:

@@ -39,7 +39,7 @@ func TestManyJobs(t *testing.T) {
 	best := time.Hour
 	for range 3 { // others may be at work on this machine
 		start := time.Now()
-		if n := len(text(t, m.registry)); n < count*1000 {
+		if n := len(string(m.text())); n < count*1000 {
 			t.Fatalf("%d bytes", n)
 		}
 		best = min(best, time.Since(start))
@@ -67,8 +67,8 @@ func TestAskedWhileTold(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := format(m.registry); err != nil {
-					t.Error(err)
+				if len(m.text()) == 0 {
+					t.Error("nothing is told")
 					return
 				}
 			}

@@ -11,8 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/klauspost/compress/gzhttp"
 
 	"github.com/btrkeep/btrkeep/jobs"
 )
@@ -39,7 +38,7 @@ type server struct {
 }
 
 // listen opens an address. Errors carry a hint.
-func listen(address, version string, g prometheus.Gatherer, log *slog.Logger) (*server, error) {
+func listen(address, version string, text func() []byte, log *slog.Logger) (*server, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), listenPatience)
 	defer cancel()
 	var config net.ListenConfig
@@ -50,7 +49,7 @@ func listen(address, version string, g prometheus.Gatherer, log *slog.Logger) (*
 	quiet := slog.NewLogLogger(log.Handler(), slog.LevelDebug) // clients that hang up are nobody's business
 	s := &server{wanted: address, address: listener.Addr(), gone: make(chan struct{})}
 	s.http = http.Server{
-		Handler: routes(version, g, quiet), ErrorLog: quiet, ConnState: s.count,
+		Handler: routes(version, text), ErrorLog: quiet, ConnState: s.count,
 		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 	}
 	go func() {
@@ -72,9 +71,20 @@ func listenHint(err error) string {
 	return "it is tried again every half minute; runs go on without it"
 }
 
-func routes(version string, g prometheus.Gatherer, log promhttp.Logger) http.Handler {
+func routes(version string, text func() []byte) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(g, promhttp.HandlerOpts{ErrorLog: log, MaxRequestsInFlight: maxScrapes}))
+	under := make(chan struct{}, maxScrapes)
+	mux.Handle("GET /metrics", gzhttp.GzipHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case under <- struct{}{}:
+			defer func() { <-under }()
+		default:
+			http.Error(w, "too many requests at once", http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", contentType)
+		_, _ = w.Write(text()) // clients that hang up are nobody's business
+	})))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		fmt.Fprintf(w, "btrkeep %s\nmetrics for Prometheus: /metrics\n", version)

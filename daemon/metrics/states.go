@@ -5,8 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 )
@@ -14,40 +12,32 @@ import (
 // states collects what the states of the jobs say when it is asked. It reads files of the state directory and nothing else.
 type states struct {
 	now          func() time.Time
-	jobs         []family[job]
-	destinations []family[destination]
-	proofs       map[config.Task][]family[jobs.Proof]
-	problem      *prometheus.Desc
+	jobs         []column[job]
+	destinations []column[destination]
+	proofs       map[config.Task][]column[jobs.Proof]
+	problem      *desc
 
 	mu      sync.Mutex
 	cfg     *config.Config       // nil: not yet
-	known   map[string]bool      // names of its jobs
 	running map[string]time.Time // since when, by job; what other processes run is not known
 }
 
 func newStates(now func() time.Time) *states {
 	return &states{
 		now: now, running: map[string]time.Time{},
-		jobs: jobFamilies(), destinations: destinationFamilies(),
-		proofs: map[config.Task][]family[jobs.Proof]{config.TaskVerify: proofFamilies("verify"), config.TaskDrill: proofFamilies("drill")},
-		problem: prometheus.NewDesc("btrkeep_problem", "Whether a job or one of its destinations needs somebody, by kind: stale, failing, verify, drill. Without a destination it is the job itself.",
-			[]string{jobLabel, destinationLabel, kindLabel}, nil),
+		jobs: jobColumns(), destinations: destinationColumns(),
+		proofs: map[config.Task][]column[jobs.Proof]{config.TaskVerify: proofColumns("verify"), config.TaskDrill: proofColumns("drill")},
+		problem: &desc{
+			"btrkeep_problem", "Whether a job or one of its destinations needs somebody, by kind: stale, failing, verify, drill. Without a destination it is the job itself.",
+			gauge, []string{jobLabel, destinationLabel, kindLabel},
+		},
 	}
 }
 
 func (s *states) use(cfg *config.Config) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cfg, s.known = cfg, map[string]bool{}
-	for _, j := range cfg.Jobs {
-		s.known[j.Name] = true
-	}
-}
-
-func (s *states) has(job string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.known[job]
+	s.cfg = cfg
 }
 
 func (s *states) began(job string, at time.Time) {
@@ -62,18 +52,8 @@ func (s *states) ended(job string) {
 	delete(s.running, job)
 }
 
-// Describe is prometheus.Collector's.
-func (s *states) Describe(ch chan<- *prometheus.Desc) {
-	describe(ch, s.jobs)
-	describe(ch, s.destinations)
-	for _, p := range s.proofs {
-		describe(ch, p)
-	}
-	ch <- s.problem
-}
-
-// Collect is prometheus.Collector's.
-func (s *states) Collect(ch chan<- prometheus.Metric) {
+// collect tells of all jobs.
+func (s *states) collect(e *exposition) {
 	s.mu.Lock()
 	cfg, running := s.cfg, maps.Clone(s.running)
 	s.mu.Unlock()
@@ -83,24 +63,24 @@ func (s *states) Collect(ch chan<- prometheus.Metric) {
 	now := s.now().In(cfg.Timezone)
 	for _, j := range cfg.Jobs {
 		state, err := jobs.LoadState(cfg.StateDir, j)
-		s.collect(ch, job{Job: j, state: state, readable: err == nil, began: running[j.Name], now: now})
+		s.one(e, job{Job: j, state: state, readable: err == nil, began: running[j.Name], now: now})
 	}
 }
 
-func (s *states) collect(ch chan<- prometheus.Metric, j job) {
-	send(ch, s.jobs, j, j.Name)
+func (s *states) one(e *exposition, j job) {
+	tell(e, s.jobs, j, j.Name)
 	for _, d := range j.Destinations {
 		there := j.state.Destinations[d.URL]
-		send(ch, s.destinations, destination{d, there}, j.Name, d.Name)
-		for kind, families := range s.proofs {
+		tell(e, s.destinations, destination{d, there}, j.Name, d.Name)
+		for kind, columns := range s.proofs {
 			proof, ok := there.Proofs[kind]
 			if ok || j.proves(kind, d) {
-				send(ch, families, proof, j.Name, d.Name)
+				tell(e, columns, proof, j.Name, d.Name)
 			}
 		}
 	}
 	for p, is := range j.problems() {
-		ch <- prometheus.MustNewConstMetric(s.problem, prometheus.GaugeValue, truth(is), j.Name, p.destination, p.kind)
+		e.add(s.problem, truth(is), j.Name, p.destination, p.kind)
 	}
 }
 
@@ -156,22 +136,16 @@ type destination struct {
 	jobs.DestinationState
 }
 
-// family is one metric that every T has a value of, or may have.
-type family[T any] struct {
-	desc  *prometheus.Desc
+// column is one metric that every T has a value of, or may have.
+type column[T any] struct {
+	desc  *desc
 	value func(T) (v float64, known bool)
 }
 
-func describe[T any](ch chan<- *prometheus.Desc, families []family[T]) {
-	for _, f := range families {
-		ch <- f.desc
-	}
-}
-
-func send[T any](ch chan<- prometheus.Metric, families []family[T], of T, labels ...string) {
-	for _, f := range families {
-		if v, known := f.value(of); known {
-			ch <- prometheus.MustNewConstMetric(f.desc, prometheus.GaugeValue, v, labels...)
+func tell[T any](e *exposition, columns []column[T], of T, labels ...string) {
+	for _, c := range columns {
+		if v, known := c.value(of); known {
+			e.add(c.desc, v, labels...)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,9 +8,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/expfmt"
 
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/internal/atomicfile"
@@ -28,17 +24,13 @@ func WriteTextfile(cfg *config.Config, version string, now func() time.Time) err
 	}
 	states := newStates(now)
 	states.use(cfg)
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(states, upGauge(), buildInfo(version))
-	return write(cfg.Textfile, cfg.RuntimeDir, registry)
+	e := collect(states, version)
+	e.add(daemonUp, 0)
+	return write(cfg.Textfile, cfg.RuntimeDir, e.text())
 }
 
 // write replaces the textfile, so that a reader finds the old or the new one whole. Others may read it: the node exporter is not root.
-func write(path, runtimeDir string, g prometheus.Gatherer) error {
-	text, err := format(g)
-	if err != nil {
-		return fmt.Errorf("textfile: %w", err)
-	}
+func write(path, runtimeDir string, text []byte) error {
 	unlock, err := jobs.Lock(filepath.Join(runtimeDir, lockName), jobs.Holder{PID: os.Getpid(), Since: time.Now()})
 	if err != nil {
 		return fmt.Errorf("textfile: %w", err)
@@ -59,21 +51,6 @@ func writeHint(err error) string {
 		return "the service may not write below /usr, /boot and /etc: choose a directory below /var"
 	}
 	return "runs go on without it"
-}
-
-// format is all that there is to be told, as text.
-func format(g prometheus.Gatherer) ([]byte, error) {
-	families, err := g.Gather()
-	if err != nil {
-		return nil, err
-	}
-	var text bytes.Buffer
-	for _, f := range families {
-		if _, err := expfmt.MetricFamilyToText(&text, f); err != nil {
-			return nil, err
-		}
-	}
-	return text.Bytes(), nil
 }
 
 // remove removes a textfile that is no longer asked for.

@@ -82,7 +82,7 @@ func (w *work) serve() {
 		return
 	}
 	w.opened = time.Now()
-	s, err := listen(address, w.version, w.registry, w.log)
+	s, err := listen(address, w.version, w.text, w.log)
 	if w.failed(address, err) {
 		return
 	}
@@ -115,7 +115,7 @@ func (w *work) write() {
 	w.changed = false
 	w.mu.Unlock()
 	w.written = time.Now()
-	if !w.failed(path, write(path, runtimeDir, w.registry)) {
+	if !w.failed(path, write(path, runtimeDir, w.text())) {
 		w.path = path
 	}
 }

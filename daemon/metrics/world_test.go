@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/config"
@@ -170,13 +169,4 @@ func newMetrics(t testing.TB, now func() time.Time) (*Metrics, *logged) {
 		}
 	}))
 	return m, log
-}
-
-func text(t testing.TB, g prometheus.Gatherer) string {
-	t.Helper()
-	b, err := format(g)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }
