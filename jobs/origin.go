@@ -43,7 +43,7 @@ type Origin interface {
 
 // A Sender makes streams of read-only subvolumes that it has.
 type Sender interface {
-	// Send begins a send. Errors of the end of the stream, see [Stream]; ErrDiffers if what comes before o.From is not what it was.
+	// Send begins a send. Errors of the end of the stream, see [Stream]; sendstream.ErrDiffers if what comes before o.From is not what it was.
 	Send(ctx context.Context, o Outgoing) (Stream, error)
 
 	// Changes reports what has changed in a read-only subvolume since a transaction; see [btrfs.ChangedSince].

@@ -1,12 +1,8 @@
 package jobs
 
 import (
-	"bytes"
 	"cmp"
-	"context"
-	"crypto/sha256"
 	"errors"
-	"io"
 	"slices"
 	"syscall"
 
@@ -97,28 +93,10 @@ func (s *source) needed(id sendstream.Identity) []btrfs.UUID {
 	return ids
 }
 
-// ErrDiffers means that a stream made again is not the one that was interrupted: the kernel is another one, or what it was made of is.
-var ErrDiffers = errors.New("the stream is not the same as before it was interrupted")
-
-// skip reads the beginning of a stream, which the destination has already, and compares its hash.
-func skip(ctx context.Context, stream io.Reader, from sendstream.Position) error {
-	h := sha256.New()
-	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(stream, from.Offset)}, make([]byte, 256<<10))
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil:
-		return err
-	case n < from.Offset, !bytes.Equal(h.Sum(nil), from.SHA256):
-		return ErrDiffers
-	}
-	return nil
-}
-
 // cannotGoOn reports whether an error comes from what was kept of an interrupted transfer, so that beginning anew may help: the stream is another one, or what
 // it says does not fit to what is there. A disk that is full or torn off is no reason.
 func cannotGoOn(err error) bool {
-	if errors.Is(err, ErrDiffers) || errors.Is(err, sendstream.ErrCheckpoint) {
+	if errors.Is(err, sendstream.ErrDiffers) || errors.Is(err, sendstream.ErrCheckpoint) {
 		return true
 	}
 	passing := []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.ENODEV, syscall.ENXIO, syscall.ENOMEM, sendstream.ErrCorrupt}

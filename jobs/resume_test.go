@@ -262,7 +262,7 @@ func TestTransferStartsOver(t *testing.T) {
 				h.Write([]byte("something else"))
 				state, err := h.(encoding.BinaryMarshaler).MarshalBinary()
 				must(t, err)
-				c.SHA256, c.State = h.Sum(nil), state
+				c.Digest, c.State = h.Sum(nil), state
 			})
 		}, "not the same as before"},
 		{"the protocol is of the future", func(t *testing.T, w *world, _ jobs.Record) {
@@ -271,9 +271,9 @@ func TestTransferStartsOver(t *testing.T) {
 		{"the parent is of another stream", func(t *testing.T, w *world, _ jobs.Record) {
 			rewrite(t, w, func(c *sendstream.Checkpoint) { c.Parent = btrfs.UUID{1} })
 		}, "is gone"},
-		{"the hash cannot go on", func(t *testing.T, w *world, _ jobs.Record) {
+		{"the digest cannot go on", func(t *testing.T, w *world, _ jobs.Record) {
 			rewrite(t, w, func(c *sendstream.Checkpoint) { c.State = c.State[:10] })
-		}, "go on with the hash"},
+		}, "go on with the digest"},
 		{"somebody wrote into it", func(t *testing.T, w *world, _ jobs.Record) {
 			left, _ := filepath.Glob(w.path(0, ".btrkeep-incoming-*"))
 			btrfsProgram(t, "property", "set", "-f", left[0], "ro", "false")

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 )
 
 // Sending is the Sender of this machine.
@@ -30,7 +31,10 @@ func (Sending) Send(ctx context.Context, o Outgoing) (Stream, error) {
 	if o.From == nil {
 		return stream, nil
 	}
-	if err := skip(ctx, stream, *o.From); err != nil {
+	if err := sendstream.Skip(stream, *o.From); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		return nil, errors.Join(err, failure(o.Path, stream.Close()))
 	}
 	return stream, nil

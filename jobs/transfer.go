@@ -165,7 +165,7 @@ func (s *sender) sendAgain(ctx context.Context, snap Snapshot, a attempt) (made 
 		}
 		lost := errors.Is(err, ErrInterrupted)
 		// Where the part that the destination has is not the same, it may have been torn here, too: one more look at it costs less than all of it again.
-		torn := errors.Is(err, sendstream.ErrCorrupt) && try < maxTorn-1 || errors.Is(err, ErrDiffers) && try == 0
+		torn := errors.Is(err, sendstream.ErrCorrupt) && try < maxTorn-1 || errors.Is(err, sendstream.ErrDiffers) && try == 0
 		if !torn && !lost {
 			return made, bytes, err
 		}

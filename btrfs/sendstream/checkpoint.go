@@ -2,11 +2,8 @@ package sendstream
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"slices"
 	"time"
@@ -15,7 +12,7 @@ import (
 )
 
 // Identity is what decides over the bytes of a send stream: as long as the subvolumes exist, and the kernel is the same, they come out the same each time. Whoever takes
-// a stream up in its middle checks that by its hash.
+// a stream up in its middle checks that with [Skip].
 type Identity struct {
 	UUID       btrfs.UUID   `json:"uuid"` // of the subvolume sent, as the stream has it
 	Ctransid   uint64       `json:"ctransid"`
@@ -43,8 +40,8 @@ func (i Identity) Needs(id btrfs.UUID) bool {
 type Position struct {
 	Offset   int64  `json:"offset"` // bytes of the stream before it, its header included
 	Commands int64  `json:"commands"`
-	SHA256   []byte `json:"sha256"` // of those bytes
-	State    []byte `json:"state"`  // of that hash, to go on with it
+	Digest   []byte `json:"digest"` // of those bytes, see [Skip]
+	State    []byte `json:"state"`  // of the digest, to go on with it
 }
 
 // Checkpoint is how far a stream was applied.
@@ -61,24 +58,26 @@ type Checkpoints struct {
 	Save  func(Position) error
 }
 
-// checkpointer counts and hashes what was applied.
+// checkpointer counts what was applied.
 type checkpointer struct {
 	Checkpoints
 	last Position
 	at   time.Time // of the last one
 }
 
-// checkpoints has the bytes of the stream hashed from here on.
+// checkpoints has a digest made of the stream from here on.
 func (s *session) checkpoints(c *Checkpoints, from Position) error {
 	if c == nil {
 		return nil
 	}
-	s.in.in.hash = sha256.New()
+	d := newDigest()
 	if from.Offset > 0 {
-		if err := s.in.in.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(from.State); err != nil {
-			return fmt.Errorf("go on with the hash: %w", err)
+		var err error
+		if d, err = digestFrom(from.State); err != nil {
+			return err
 		}
 	}
+	s.in.in.digest = &d
 	s.checkpointer = &checkpointer{Checkpoints: *c, last: from, at: time.Now()}
 	return nil
 }
@@ -94,7 +93,7 @@ func (c *checkpointer) due(in *window) bool {
 
 // checkpoint saves the place between the command applied last and the next one, when it is time.
 func (s *session) checkpoint() error {
-	// A command that was read ahead has been hashed and not applied.
+	// A command that was read ahead is in the digest and was not applied.
 	if c := s.checkpointer; c == nil || s.ahead != nil || !c.due(s.in.in) {
 		return nil
 	}
@@ -117,7 +116,7 @@ const worthSaving = 1 << 20
 
 func (s *session) save() error {
 	c, in := s.checkpointer, s.in.in
-	p, err := position(in.taken, in.count, in.hash)
+	p, err := position(in.taken, in.count, *in.digest)
 	if err != nil {
 		return err
 	}
@@ -128,19 +127,18 @@ func (s *session) save() error {
 	return nil
 }
 
-func position(offset, commands int64, h hash.Hash) (Position, error) {
-	state, err := h.(encoding.BinaryMarshaler).MarshalBinary()
-	return Position{Offset: offset, Commands: commands, SHA256: h.Sum(nil), State: state}, err
+func position(offset, commands int64, d digest) (Position, error) {
+	state, err := d.state()
+	return Position{Offset: offset, Commands: commands, Digest: d.Sum(nil), State: state}, err
 }
 
 // resumable checks what came from a file.
 func (c Checkpoint) resumable() error {
-	h := sha256.New()
-	switch err := h.(encoding.BinaryUnmarshaler).UnmarshalBinary(c.State); {
+	switch d, err := digestFrom(c.State); {
 	case err != nil:
-		return fmt.Errorf("%w: go on with the hash: %w", ErrCheckpoint, err)
-	case !bytes.Equal(h.Sum(nil), c.SHA256):
-		return fmt.Errorf("%w: the hash and its state do not fit together", ErrCheckpoint)
+		return fmt.Errorf("%w: %w", ErrCheckpoint, err)
+	case !bytes.Equal(d.Sum(nil), c.Digest):
+		return fmt.Errorf("%w: the digest and its state do not fit together", ErrCheckpoint)
 	case c.Version < 1 || c.Version > MaxVersion:
 		return fmt.Errorf("%w: %w: version %d", ErrCheckpoint, ErrVersion, c.Version)
 	case c.Offset <= int64(headerSize) || c.Commands < 1 || c.UUID.IsZero():

@@ -3,7 +3,6 @@ package sendstream
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -72,8 +71,8 @@ func TestResumeEverywhere(t *testing.T) {
 					again := name + "-again"
 					ok(t, btrfs.Snapshot(filepath.Join(l.native, all[i].name), l.native, again, false))
 					from := Checkpoint{identityOf(t, stream), all[i].at}
-					if sum := sha256.Sum256(stream[:from.Offset]); !bytes.Equal(sum[:], from.SHA256) {
-						t.Fatalf("checkpoint %d has another hash than its %d bytes", i, from.Offset)
+					if err := Skip(bytes.NewReader(stream), from.Position); err != nil || !bytes.Equal(digestOf(stream[:from.Offset]), from.Digest) {
+						t.Fatalf("checkpoint %d has another digest than its %d bytes: %v", i, from.Offset, err)
 					}
 					ok(t, Receiver{}.Resume(context.Background(), l.native, again, from, bytes.NewReader(stream[from.Offset:])))
 					wantSame(t, filepath.Join(l.native, name), filepath.Join(l.native, again))
@@ -96,7 +95,7 @@ func drop(t *testing.T, dir, name string) {
 	ok(t, btrfs.Delete(dir, name, s.UUID))
 }
 
-// The hash goes on, so that checkpoints of a resumed receive are as good as those of the first.
+// The digest goes on, so that checkpoints of a resumed receive are as good as those of the first.
 func TestCheckpointsAfterResume(t *testing.T) {
 	l := newLab(t, "")
 	ok(t, btrfs.Create(l.source, "live"))
@@ -117,8 +116,8 @@ func TestCheckpointsAfterResume(t *testing.T) {
 		t.Fatalf("%d checkpoints", len(later))
 	}
 	for _, p := range later {
-		if sum := sha256.Sum256(stream[:p.Offset]); !bytes.Equal(sum[:], p.SHA256) {
-			t.Errorf("at %d: another hash than that of the bytes", p.Offset)
+		if !bytes.Equal(digestOf(stream[:p.Offset]), p.Digest) {
+			t.Errorf("at %d: another digest than that of the bytes", p.Offset)
 		}
 		if c := (Checkpoint{from.Identity, p}); c.resumable() != nil {
 			t.Errorf("at %d: %v", p.Offset, c.resumable())
@@ -199,11 +198,11 @@ func TestResumeRefuses(t *testing.T) {
 	ok(t, r.Receive(context.Background(), dir, "sent", bytes.NewReader(stream)))
 	good := Checkpoint{identityOf(t, stream), at}
 	for says, damage := range map[string]func(*Checkpoint){
-		"go on with the hash": func(c *Checkpoint) { c.State = []byte("short") },
-		"do not fit":          func(c *Checkpoint) { c.SHA256 = make([]byte, 32) },
-		"version 4":           func(c *Checkpoint) { c.Version = 4 },
-		"no place":            func(c *Checkpoint) { c.Offset = 3 },
-		"no place in":         func(c *Checkpoint) { c.UUID = btrfs.UUID{} },
+		"go on with the digest": func(c *Checkpoint) { c.State = []byte("short") },
+		"do not fit":            func(c *Checkpoint) { c.Digest = make([]byte, 32) },
+		"version 4":             func(c *Checkpoint) { c.Version = 4 },
+		"no place":              func(c *Checkpoint) { c.Offset = 3 },
+		"no place in":           func(c *Checkpoint) { c.UUID = btrfs.UUID{} },
 	} {
 		c := good
 		damage(&c)

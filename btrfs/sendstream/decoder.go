@@ -73,6 +73,9 @@ func (d *Decoder) next() error {
 			if err := d.order.step(d.command.Cmd); err != nil {
 				return d.in.fault(err)
 			}
+			if d.in.digest != nil {
+				d.in.digest.command(&d.command, d.in.buf[d.in.r:d.in.r+size])
+			}
 			d.in.take(size)
 			d.in.count++
 			return nil

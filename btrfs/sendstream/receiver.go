@@ -43,7 +43,7 @@ func (r Receiver) Receive(ctx context.Context, dir, name string, stream io.Reade
 }
 
 // Resume is Receive for a stream whose beginning an earlier one has applied: stream gives what comes after the place of the checkpoint, and the subvolume called name in dir is a
-// writable snapshot of what was kept there. That the stream is the same as then is for the caller to check, by its hash.
+// writable snapshot of what was kept there. That the stream is the same as then is for the caller to check, with [Skip].
 func (r Receiver) Resume(ctx context.Context, dir, name string, from Checkpoint, stream io.Reader) error {
 	return r.receive(ctx, dir, name, stream, func(s *session) error {
 		if err := from.resumable(); err != nil {

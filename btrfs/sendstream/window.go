@@ -3,7 +3,6 @@ package sendstream
 import (
 	"encoding/binary"
 	"fmt"
-	"hash"
 	"io"
 )
 
@@ -16,12 +15,12 @@ const (
 type window struct {
 	src     io.Reader
 	buf     []byte
-	err     error     // of src, once the bytes that came with it are taken
-	r, w    int       // buf[r:w] was read and not yet taken
-	taken   int64     // bytes of the stream before r
-	version int       // 0 until the header was taken
-	count   int64     // commands taken
-	hash    hash.Hash // of all that was taken; nil if nobody wants it
+	err     error   // of src, once the bytes that came with it are taken
+	r, w    int     // buf[r:w] was read and not yet taken
+	taken   int64   // bytes of the stream before r
+	version int     // 0 until the header was taken
+	count   int64   // commands taken
+	digest  *digest // of what was taken; nil if nobody wants it
 }
 
 func newWindow(src io.Reader, size int) *window {
@@ -71,6 +70,9 @@ func (v *window) header() (bool, error) {
 		return false, fmt.Errorf("%w: version %d", ErrVersion, version)
 	}
 	v.version = int(version)
+	if v.digest != nil {
+		v.digest.Write(b[:headerSize])
+	}
 	v.take(headerSize)
 	return true, nil
 }
@@ -105,9 +107,6 @@ func (v *window) command(c *Command) (int, error) {
 }
 
 func (v *window) take(n int) {
-	if v.hash != nil {
-		v.hash.Write(v.buf[v.r : v.r+n])
-	}
 	v.r += n
 	v.taken += int64(n)
 }

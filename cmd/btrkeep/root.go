@@ -111,6 +111,7 @@ destination is absent, or the job is running already; nothing was harmed).`,
 	for _, arg := range args { // one that is the value of a flag does no harm
 		add(arg)
 	}
+	root.InitDefaultHelpFlag() // or its neighbour counts as its value
 	if c, _, err := root.Find(args); c == root || err != nil {
 		for name := range all {
 			add(name)

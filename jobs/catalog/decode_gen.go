@@ -194,12 +194,12 @@ func easyjson90965698DecodeGithubComBtrkeepBtrkeepBtrfsSendstream(in *jlexer.Lex
 			} else {
 				out.Commands = int64(in.Int64())
 			}
-		case "sha256":
+		case "digest":
 			if in.IsNull() {
 				in.Skip()
-				out.SHA256 = nil
+				out.Digest = nil
 			} else {
-				out.SHA256 = in.Bytes()
+				out.Digest = in.Bytes()
 			}
 		case "state":
 			if in.IsNull() {
@@ -296,9 +296,9 @@ func easyjson90965698EncodeGithubComBtrkeepBtrkeepBtrfsSendstream(out *jwriter.W
 		out.Int64(int64(in.Commands))
 	}
 	{
-		const prefix string = ",\"sha256\":"
+		const prefix string = ",\"digest\":"
 		out.RawString(prefix)
-		out.Base64Bytes(in.SHA256)
+		out.Base64Bytes(in.Digest)
 	}
 	{
 		const prefix string = ",\"state\":"

@@ -33,7 +33,7 @@ func known() map[string]error {
 		"name taken":     jobs.ErrNameTaken,
 		"foreign":        jobs.ErrForeign,
 		"refused":        ErrRefused,
-		"differs":        jobs.ErrDiffers,
+		"differs":        sendstream.ErrDiffers,
 		"parent missing": btrfs.ErrParentMissing,
 		"clone source":   btrfs.ErrCloneSource,
 		"in use":         btrfs.ErrInUse,

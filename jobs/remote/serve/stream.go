@@ -58,7 +58,7 @@ func (a among) outgoing(o api.Outgoing) (out jobs.Outgoing, err error) {
 	return out, nil
 }
 
-// pauseEvery is how often a client is told that a stream will come, while what it has of it already is read and hashed.
+// pauseEvery is how often a client is told that a stream will come, while what it has of it already is read.
 const pauseEvery = 5 * time.Second
 
 // stream answers with a stream, and tells in the trailer how it ended.
