@@ -45,8 +45,11 @@ func statMountPoint(fd int) (string, error) {
 	}
 	ne := binary.NativeEndian
 	at := uint64(statmountStringsAt) + uint64(ne.Uint32(buf[statmountMountPointAt:]))
-	if ne.Uint64(buf[statmountMaskAt:])&statmountMountPoint == 0 || at >= uint64(len(buf)) {
+	if ne.Uint64(buf[statmountMaskAt:])&statmountMountPoint == 0 {
 		return "", nil
+	}
+	if at >= uint64(len(buf)) {
+		return "", fmt.Errorf("statmount: the mount point is at %d of %d bytes", at, len(buf))
 	}
 	return unix.ByteSliceToString(buf[at:]), nil
 }

@@ -153,7 +153,7 @@ func TestProveMonth(t *testing.T) {
 			config.TaskVerify: {Last: instant(t, "2026-11-29T04:10:00Z"), LastSuccess: instant(t, "2026-11-29T04:10:00Z"), Result: jobs.ResultOK, Seconds: 600},
 			config.TaskDrill:  {Last: instant(t, "2026-11-12T18:20:00Z"), LastSuccess: instant(t, "2026-11-12T18:20:00Z"), Result: jobs.ResultOK, Seconds: 300},
 		}
-		if diff := cmp.Diff(want, s.Destinations["/mnt/usb/home"].Proofs); diff != "" {
+		if diff := cmp.Diff(want, map[config.Task]jobs.Proof(s.Destinations["/mnt/usb/home"].Proofs)); diff != "" {
 			t.Errorf("remembered of usb (-want +got):\n%s", diff)
 		}
 		if last := s.Tasks[config.TaskVerify].Last; !last.Equal(instant(t, "2026-11-29T04:00:00Z")) {

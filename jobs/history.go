@@ -3,6 +3,7 @@ package jobs
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -117,7 +118,7 @@ func History(dir, job string) ([]Record, error) {
 	for r := bufio.NewReader(f); ; {
 		line, err := r.ReadBytes('\n')
 		var rec Record
-		if len(line) > 0 && easyjson.Unmarshal(line, &rec) == nil && (job == "" || rec.Job == job || strings.HasPrefix(rec.Job, job+":")) {
+		if json.Valid(line) && easyjson.Unmarshal(line, &rec) == nil && (job == "" || rec.Job == job || strings.HasPrefix(rec.Job, job+":")) {
 			records = append(records, rec)
 		}
 		if err != nil {

@@ -129,8 +129,8 @@ func makeRuntimeDir(path string) error {
 // readHolder waits a little for a holder that has just taken the lock and not yet written its name. A name left by a process that was
 // killed is not believed.
 func readHolder(path string) Holder {
-	var h Holder
 	for deadline := time.Now().Add(lockPatience); ; time.Sleep(lockRetry) {
+		var h Holder
 		b, err := readRegular(path)
 		if err == nil && easyjson.Unmarshal(b, &h) == nil && h.PID > 0 && unix.Kill(h.PID, 0) != unix.ESRCH {
 			return h
@@ -201,8 +201,8 @@ func heldBy(path string) (Holder, bool) {
 		return Holder{}, false
 	}
 	var h Holder
-	if b, err := readRegular(path); err == nil {
-		_ = easyjson.Unmarshal(b, &h) // one that has not yet written its name has none
+	if b, err := readRegular(path); err != nil || easyjson.Unmarshal(b, &h) != nil { // it has not yet written its name
+		return Holder{}, true
 	}
 	return h, true
 }

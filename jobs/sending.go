@@ -32,10 +32,14 @@ func (Sending) Send(ctx context.Context, o Outgoing) (Stream, error) {
 		return stream, nil
 	}
 	if err := sendstream.Skip(stream, *o.From); err != nil {
-		if ctx.Err() != nil {
+		failed := failure(o.Path, stream.Close())
+		switch {
+		case ctx.Err() != nil:
 			err = context.Cause(ctx)
+		case failed != nil: // which is why the stream ended, and says nothing of what was in it
+			err = failed
 		}
-		return nil, errors.Join(err, failure(o.Path, stream.Close()))
+		return nil, err
 	}
 	return stream, nil
 }

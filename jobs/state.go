@@ -114,7 +114,7 @@ func LoadState(dir string, job config.Job) (State, error) {
 	}
 	if recent, err := os.ReadFile(path + recentSuffix); err == nil {
 		// After a power cut it may be anything: then the durable one is the newest there is.
-		if s, err := parseState(recent, job); err == nil && s.Serial == durable.Serial {
+		if s, err := parseState(recent, job); err == nil && s.Serial == durable.Serial && bytes.Equal(s.lasting(), durable.lasting()) {
 			s.durable = &durable
 			return s, nil
 		}
@@ -125,6 +125,9 @@ func LoadState(dir string, job config.Job) (State, error) {
 }
 
 func readState(b []byte) (s State, err error) {
+	if !json.Valid(b) { // the generated code does not look that closely
+		return s, errors.New("it is no well-formed JSON")
+	}
 	err = easyjson.Unmarshal(b, &s)
 	return s, err
 }

@@ -1,8 +1,11 @@
 package jobs_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +44,15 @@ func TestStateOfUneventfulRuns(t *testing.T) {
 	if s := state(); text() != before || !s.LastRun.Equal(w.now) || !s.Destinations[w.job.Destinations[0].URL].LastSuccess.Equal(w.now) {
 		t.Errorf("at %v: %+v\n%s", w.now, s, text())
 	}
-	for _, garbage := range []string{"", "\x00\x00\x00", `{"job": "home", "last_run": "20`, `{}`} {
+	whole, err := os.ReadFile(recent)
+	must(t, err)
+	middle := bytes.Index(whole, []byte(`"source"`)) + len(`"source": "`)
+	holed := slices.Concat(whole[:middle], make([]byte, 3), whole[middle+3:])
+	lost := strings.Replace(string(whole), `"backups": 1`, `"backups": 0`, 1)
+	if lost == string(whole) {
+		t.Fatalf("%s", whole)
+	}
+	for _, garbage := range []string{"", "\x00\x00\x00", `{"job": "home", "last_run": "20`, `{}`, string(holed), lost} {
 		must(t, os.WriteFile(recent, []byte(garbage), 0o600))
 		if s := state(); s.LastRun.After(eventful.LastRun) || s.LastRun.IsZero() || len(s.Destinations) != 1 {
 			t.Errorf("with %q: %+v", garbage, s)

@@ -39,17 +39,26 @@ func digestFrom(state []byte) (digest, error) {
 // ErrDiffers means that a stream made again is not the one that was interrupted: the kernel is another one, or what it was made of is.
 var ErrDiffers = errors.New("the stream is not the same as before it was interrupted")
 
-// Skip reads a stream up to a position that an earlier one has reached, and not beyond. The error wraps [ErrDiffers] if it is not the same until there, and that of the reader if it fails.
+// Skip reads a stream up to a position that an earlier one has reached, and not beyond. The error wraps [ErrDiffers] if it is not the same until there or ends before, ErrCorrupt if it is not a
+// well-formed one, and that of the reader if it fails.
 func Skip(stream io.Reader, to Position) error {
+	if len(to.Digest) != sha256.Size {
+		return ErrDiffers
+	}
 	beginning := &failing{Reader: io.LimitReader(stream, to.Offset)}
 	d := NewDecoder(beginning)
 	digest := newDigest()
 	d.in.digest = &digest
 	for d.Offset() < to.Offset {
-		if _, err := d.Next(); beginning.err != nil {
+		_, err := d.Next()
+		switch {
+		case err == nil:
+		case beginning.err != nil:
 			return beginning.err
-		} else if err != nil {
-			return fmt.Errorf("%w: %s", ErrDiffers, err.Error()) // not a stream that is corrupt on its way
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // it ends before, or the place is in the middle of a command
+			return ErrDiffers
+		default:
+			return err
 		}
 	}
 	if d.Count() != to.Commands || !bytes.Equal(digest.Sum(nil), to.Digest) {

@@ -7,16 +7,18 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 	_ "time/tzdata" // time zones also where the system has none installed; the system's come first
 )
 
-// soon is when a command is known to be a long one.
+// soon is when a run is known to be a long one.
 const soon = 20 * time.Millisecond
 
 func main() {
-	if os.Getenv("GOMAXPROCS") == "" { // a second processor has to be worth the threads that it is given work by
+	// Most runs find everything done. A second processor would have to be worth the threads that give it work.
+	if slices.Contains(os.Args, "run") && os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
 		time.AfterFunc(soon, runtime.SetDefaultGOMAXPROCS)
 	}
