@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/btrfs/sendstream"
@@ -339,5 +342,41 @@ func TestCheckpointsOfOthersStay(t *testing.T) {
 	other.job.SnapshotDir = filepath.Join(other.job.Source, config.DefaultSnapshotDir)
 	other.pass(time.Hour)
 	other.mustRun()
+	w.goesOn(first.Snapshot)
+}
+
+// A send that fails in the part that is skipped says nothing of what was kept: once the source can be read again, the transfer goes on.
+func TestGoesOnAfterSendFailed(t *testing.T) {
+	w := newResuming(t, 1)
+	marker := bytes.Repeat([]byte("what the disk loses. "), 1000)
+	must(t, os.WriteFile(filepath.Join(w.source(), "early"), marker, 0o600))
+	grow(t, filepath.Join(w.source(), "large"), 12<<20)
+	first := w.interrupted(8 << 20)
+	kept := w.checkpoints(0)
+	// spoil changes one byte of the file on the disk, or back.
+	spoil := func() {
+		w.src.Unmount()
+		image, err := os.ReadFile(w.src.Image)
+		must(t, err)
+		at := bytes.Index(image, marker[:4096][1:])
+		if at < 0 {
+			t.Fatal("the file is not on the disk")
+		}
+		f, err := os.OpenFile(w.src.Image, os.O_WRONLY, 0)
+		must(t, err)
+		_, err = f.WriteAt([]byte{image[at-1] ^ 1}, int64(at-1))
+		must(t, errors.Join(err, f.Close()))
+		w.src.Mount("")
+	}
+	spoil()
+	for range 3 {
+		if tr := transfer(t, w.run(), "d1"); tr.Result != jobs.ResultFailed || !strings.Contains(tr.Error, "input/output error") || strings.Contains(w.log.String(), "not the same as before") {
+			t.Errorf("%+v\n%s", tr, w.log.String())
+		}
+	}
+	if now := w.checkpoints(0); !cmp.Equal(kept, now) {
+		t.Fatalf("the checkpoint was given up: %v, now %v", kept, now)
+	}
+	spoil()
 	w.goesOn(first.Snapshot)
 }

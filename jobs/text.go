@@ -13,7 +13,7 @@ import (
 )
 
 // What each run reads and writes is read and written by generated code, which says the same as encoding/json does: that one finds out anew, in every process, what the types are
-// made of, which took longer than all else that a run has to do when nothing has changed.
+// made of, and took a twelfth of a run that finds nothing changed.
 
 // The maps of a [State]. Their text is sorted by key, so that equal states have equal texts.
 type (

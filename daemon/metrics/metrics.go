@@ -127,8 +127,10 @@ func (m *Metrics) taken() { m.reloadOK, m.reloadTime = true, m.now() }
 // Refused notes whether the last reload was.
 func (m *Metrics) Refused(err error) {
 	m.mu.Lock()
-	if m.reloadOK = err == nil; m.reloadOK {
+	if err == nil {
 		m.taken()
+	} else {
+		m.reloadOK = false
 	}
 	m.mu.Unlock()
 	m.note()
