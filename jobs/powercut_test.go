@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/internal/testdisk"
 	"github.com/btrkeep/btrkeep/jobs"
+	"github.com/btrkeep/btrkeep/jobs/local"
 )
 
 // The power goes at random moments, every third one right after a run reported success. What the disks would hold then is looked at and worked with: each
@@ -65,6 +67,43 @@ func TestPowerCut(t *testing.T) {
 				incomplete += w.afterPowerCut(t, round, images, reported)
 			}
 			t.Logf("%s: %d cuts, %d of them in mid-transfer", receiver, rounds, incomplete)
+		})
+	}
+}
+
+// The power goes when a receiver has just said that it is done. What it left, under its hidden name yet, is the snapshot: a received UUID is never on the disk before that what it stands for is.
+func TestPowerCutAfterReceiver(t *testing.T) {
+	for name, receiver := range map[string]local.Receiver{"native": local.Native{}, "btrfs-progs": local.Progs{}} {
+		t.Run(name, func(t *testing.T) {
+			dst := testdisk.NewFaulty(t, testdisk.Options{Size: 512 << 20, MountOptions: "noatime"})
+			src := testdisk.New(t, testdisk.Options{MountOptions: "noatime"})
+			must(t, btrfs.Create(src.Path, "home"))
+			w := newWorldOn(t, src, dst.Disk)
+			testdisk.Tree(t, w.source(), testdisk.Spec{Seed: 11, Files: 150, MaxSize: 64 << 10})
+			image := filepath.Join(t.TempDir(), "dst.img")
+			w.runner.Open = local.Opener{Zone: time.UTC, Receiver: staged{Receiver: receiver, done: func() error {
+				dst.PowerCut(image, 7, 0) // and of what was not flushed nothing is there
+				return errors.New("it is dark")
+			}}}.Open
+			if tr := transfer(t, w.run(), "d1"); tr.Result != jobs.ResultFailed {
+				t.Fatalf("%+v", tr)
+			}
+			after := testdisk.MountImage(t, image)
+			found, err := filepath.Glob(filepath.Join(after.Path, "*", ".btrkeep-incoming-*"))
+			must(t, err)
+			if len(found) != 1 {
+				t.Fatalf("what was received is %q", found)
+			}
+			s, err := btrfs.Info(found[0])
+			must(t, err)
+			snapshot := w.listing().Snapshots[0]
+			if !s.ReadOnly || s.ReceivedUUID != snapshot.UUID {
+				t.Errorf("%+v is not received from %s", s, snapshot.UUID)
+			}
+			diffs, err := testdisk.Compare(snapshot.Path, found[0])
+			if err != nil || len(diffs) > 0 {
+				t.Errorf("it differs from its snapshot: %v\n%s", err, strings.Join(diffs, "\n"))
+			}
 		})
 	}
 }

@@ -32,11 +32,11 @@ type breaking struct {
 
 var errDropped = errors.New("the line dropped")
 
-func (b breaking) Receive(ctx context.Context, dir, name string, in jobs.Incoming, save func(sendstream.Position) error) error {
+func (b breaking) Receive(ctx context.Context, dir, name string, in jobs.Incoming, disk local.Disk) error {
 	if b.after >= 0 {
 		in.Stream = &dropping{in.Stream, b.after}
 	}
-	return b.Native.Receive(ctx, dir, name, in, save)
+	return b.Native.Receive(ctx, dir, name, in, disk)
 }
 
 type dropping struct {

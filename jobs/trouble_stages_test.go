@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/btrkeep/btrkeep/btrfs"
-	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/jobs"
 	"github.com/btrkeep/btrkeep/jobs/local"
@@ -21,16 +20,20 @@ import (
 // staged is a receiver with something that goes wrong before, in or after it.
 type staged struct {
 	local.Receiver
-	confirm  func() error // what the sender says in the end, in the place of what it really says
-	received error        // what the receiver says in the end, after it has received everything
+	confirm func() error // what the sender says in the end, in the place of what it really says
+	done    func() error // what the receiver says in the end, after it has received everything
 }
 
-func (s staged) Receive(ctx context.Context, dir, name string, in jobs.Incoming, save func(sendstream.Position) error) error {
+func (s staged) Receive(ctx context.Context, dir, name string, in jobs.Incoming, disk local.Disk) error {
 	if s.confirm != nil {
 		really := in.Confirm
 		in.Confirm = func() error { return errors.Join(really(), s.confirm()) }
 	}
-	return errors.Join(s.Receiver.Receive(ctx, dir, name, in, save), s.received)
+	err := s.Receiver.Receive(ctx, dir, name, in, disk)
+	if s.done != nil {
+		err = errors.Join(err, s.done())
+	}
+	return err
 }
 
 // TROUBLE 4: the sender fails after everything has come, its END included; the receiver fails after it has finished. Neither makes a backup, and the next run does.
@@ -39,7 +42,7 @@ func TestStageFailsAtTheEnd(t *testing.T) {
 	late := errors.New("exit status 1, after the end")
 	for name, breaks := range map[string]func(*staged){
 		"the sender":   func(s *staged) { s.confirm = func() error { return late } },
-		"the receiver": func(s *staged) { s.received = late },
+		"the receiver": func(s *staged) { s.done = func() error { return late } },
 	} {
 		t.Run("TROUBLE 4: "+name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -190,11 +193,11 @@ type older struct {
 
 func (older) StreamVersion(context.Context) (int, error) { return 1, nil }
 
-func (o older) Receive(ctx context.Context, dir, name string, in jobs.Incoming, save func(sendstream.Position) error) error {
+func (o older) Receive(ctx context.Context, dir, name string, in jobs.Incoming, disk local.Disk) error {
 	if in.Version != 1 || in.Compressed {
 		o.t.Errorf("it gets %+v", in.Identity)
 	}
-	return o.Native.Receive(ctx, dir, name, in, save)
+	return o.Native.Receive(ctx, dir, name, in, disk)
 }
 
 // compressible writes a file into the source that is compressed on the disk.

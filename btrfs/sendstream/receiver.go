@@ -29,12 +29,16 @@ type Receiver struct {
 	Also     []btrfs.UUID // own ones, of subvolumes wherever they are
 
 	Checkpoints *Checkpoints // nil: none
+
+	// Sync, if there is one, is called when all of the stream is applied and before the subvolume becomes a received one, to write it to the disk: after a power cut, what
+	// bears a received UUID is then whole, and what is not whole bears none. Without it nothing is written out.
+	Sync func() error
 }
 
 var _ btrfs.Receiver = Receiver{}
 
 // Receive reads one stream to its end, applies it to a new subvolume called name in dir, whatever the stream calls it, and
-// makes that read-only and received when END and then the end of the input were read. It does not sync.
+// makes that received and read-only when END and then the end of the input were read. Both are durable when it returns; what they stand for is if it was by Sync.
 //
 // On error, a writable subvolume without a received UUID may be left. Errors wrap ErrCorrupt or ErrVersion where the stream is at fault,
 // ErrApply where a command could not be carried out, btrfs.ErrParentMissing or btrfs.ErrCloneSource where other parents could help, and the errno of the system call.
@@ -85,6 +89,7 @@ func (r Receiver) run(ctx context.Context, dir, name string, stream io.Reader, p
 		subvolumes:  subvolumes{dir: fd, confined: r.Confined, also: r.Also},
 		file:        file{fd: -1},
 		decompress:  r.Decompress,
+		sync:        r.Sync,
 	}
 	defer s.close()
 	if err := prepare(&s); err != nil {
@@ -107,7 +112,8 @@ type session struct {
 	file        file                 // the one that is being written
 	decompress  bool
 	encoded     encoded
-	yielded     time.Time // last
+	sync        func() error // nil: nobody wants it
+	yielded     time.Time    // last
 
 	checkpointer *checkpointer // nil: none are wanted
 }
@@ -172,6 +178,11 @@ func (s *session) next() (*Command, error) {
 // finish makes what is there now a received subvolume. Until here it is writable and has no received UUID.
 func (s *session) finish() error {
 	s.file.close()
+	if s.sync != nil {
+		if err := s.sync(); err != nil {
+			return err
+		}
+	}
 	root := fdPath(s.tree.root.fd)
 	if err := btrfs.SetReceived(root, s.id, s.ctransid); err != nil {
 		return fmt.Errorf("set received UUID: %w", errnoOf(err))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/btrfs/sendstream"
@@ -15,20 +16,33 @@ import (
 // readAhead is what btrkeep's transfers read ahead.
 const readAhead = 16 << 20
 
-// receive measures both receivers, fed with the same stream from memory, until the data is on the disk.
+// receive measures both receivers, fed with the same stream from memory: until the data is on the disk, and until they are done with what is then in the
+// kernel's hands. With them goes the least that a receiver can do, where that knows the stream.
 func (b *bench) receive(w workload) {
 	if !b.wants("receive", w.title) {
 		return
 	}
 	c := b.newCourse(w)
 	stream := c.makeStream()
-	b.report.Receives = append(b.report.Receives, row{Title: w.title, Bytes: size(b.t, stream), Results: alternate(b.t, b.runs,
-		contestant{name: "native", argv: []string{b.self, "receive", c.backups, stream}, prepare: c.clearBackups, check: c.check()},
-		contestant{
-			name: "btrfs receive", prepare: c.clearBackups, check: c.check(),
-			argv: []string{"bash", "-c", `set -e; btrfs receive -q -f "$1" "$2"; sync -f "$2"`, "bash", stream, c.backups},
-		},
-	)})
+	for _, synced := range []bool{true, false} {
+		own, script, title := []string{b.self, "receive"}, `btrfs receive -q -f "$1" "$2"`, w.title
+		if synced {
+			script = "set -e; " + script + `; sync -f "$2"`
+		} else {
+			own, title = append(own, "-unsynced"), title+", without its sync"
+		}
+		run := func(name string, argv ...string) contestant {
+			return contestant{name: name, argv: argv, prepare: c.clearBackups, check: c.check()}
+		}
+		contestants := []contestant{
+			run("native", slices.Concat(own, []string{c.backups, stream})...),
+			run("btrfs receive", "bash", "-c", script, "bash", stream, c.backups),
+		}
+		if c.base == "" && !c.compressible {
+			contestants = append(contestants, run("bare calls", slices.Concat(own, []string{"-bare", c.backups, stream})...))
+		}
+		b.report.Receives = append(b.report.Receives, row{Title: title, Bytes: size(b.t, stream), Results: alternate(b.t, b.runs, contestants...)})
+	}
 	c.close()
 }
 
@@ -43,12 +57,7 @@ func (c *course) makeStream() string {
 }
 
 func receiveBase(ctx context.Context, dir, stream string) error {
-	file, err := os.Open(stream)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	return sendstream.Receiver{}.Receive(ctx, dir, "base", file)
+	return receiveFile(ctx, sendstream.Receiver{}.Receive, dir, "base", stream)
 }
 
 // snapshot makes a snapshot of the source, and describes the sending of it.

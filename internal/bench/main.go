@@ -79,7 +79,7 @@ func measure(t testing.TB, o options) *report {
 	for _, w := range b.workloads() {
 		b.transfer(w)
 	}
-	for _, w := range b.workloads() {
+	for _, w := range b.receiveWorkloads() {
 		b.receive(w)
 	}
 	for _, w := range b.workloads() {

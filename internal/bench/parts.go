@@ -16,7 +16,7 @@ import (
 
 // part runs a part of btrkeep that is no program, so that its time can be told as that of one: bench runs itself for it.
 //
-//	bench receive [-together] DIR STREAM…
+//	bench receive [-together] [-unsynced] [-bare] DIR STREAM…
 //	bench send [-parent ID] [-proto N] [-compressed] [-ahead BYTES] SNAPSHOT
 func part(args []string) (done bool) {
 	if len(args) == 0 {
@@ -42,12 +42,23 @@ func part(args []string) (done bool) {
 func receiveParts(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("receive", flag.ExitOnError)
 	together := f.Bool("together", false, "all at the same time")
+	unsynced := f.Bool("unsynced", false, "leave the data to the kernel")
+	bare := f.Bool("bare", false, "by the bare system calls")
 	_ = f.Parse(args)
+	receive := sendstream.Receiver{}.Receive
+	if *bare {
+		receive = receiveBare
+	}
 	dir, streams := f.Arg(0), f.Args()[1:]
 	errs := make([]error, len(streams))
 	var running sync.WaitGroup
 	for i, stream := range streams {
-		running.Go(func() { errs[i] = receiveFile(ctx, dir, fmt.Sprintf("received-%d", i), stream) })
+		running.Go(func() {
+			errs[i] = receiveFile(ctx, receive, dir, fmt.Sprintf("received-%d", i), stream)
+			if errs[i] == nil && !*unsynced {
+				errs[i] = btrfs.Sync(dir)
+			}
+		})
 		if !*together {
 			running.Wait()
 		}
@@ -56,16 +67,13 @@ func receiveParts(ctx context.Context, args []string) error {
 	return errors.Join(errs...)
 }
 
-func receiveFile(ctx context.Context, dir, name, stream string) error {
+func receiveFile(ctx context.Context, receive func(context.Context, string, string, io.Reader) error, dir, name, stream string) error {
 	file, err := os.Open(stream)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	if err := (sendstream.Receiver{}).Receive(ctx, dir, name, file); err != nil {
-		return err
-	}
-	return btrfs.Sync(dir)
+	return receive(ctx, dir, name, file)
 }
 
 // sendPart sends to nobody.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/internal/testdisk"
@@ -40,6 +41,14 @@ func (b *bench) workloads() []workload {
 		{title: fmt.Sprintf("%d changes in %s", changed, files(small, "4 KiB")), data: small, changed: changed},
 		{title: files(large, mebi) + ", disks with compress=zstd", data: compressed, options: ",compress=zstd"},
 	}
+}
+
+// receiveWorkloads has more of what a receiver differs by: data that lies in the inode needs no flush.
+func (b *bench) receiveWorkloads() []workload {
+	all := b.workloads()
+	tiny := all[1].data
+	tiny.size = 200
+	return slices.Insert(all, 2, workload{title: fmt.Sprintf("%d files of %d bytes", tiny.files, tiny.size), data: tiny})
 }
 
 // course is where a workload is run over and over: from a source, by way of snapshots, into backups.

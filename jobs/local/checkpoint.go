@@ -17,15 +17,25 @@ import (
 type keeper struct {
 	dir     *Dir
 	in      jobs.Incoming
-	barrier *btrfs.Barrier
+	barrier *btrfs.Barrier // since before the first write, so that it is told of each that fails
 	hidden  string
 	last    jobs.Leftover // zero: none yet
 }
 
-// save keeps the subvolume as it is now. Whatever interrupts it, the last checkpoint that is in the catalog is whole.
-func (k *keeper) save(at sendstream.Position) error {
-	// A snapshot writes out what it is made of, but does not tell if that failed.
+var _ Disk = &keeper{}
+
+// Sync writes what was received to the disk.
+func (k *keeper) Sync() error {
 	if err := k.barrier.Sync(); err != nil {
+		return fmt.Errorf("write what was received to the disk: %w", err)
+	}
+	return nil
+}
+
+// Save keeps the subvolume as it is now. Whatever interrupts it, the last checkpoint that is in the catalog is whole.
+func (k *keeper) Save(at sendstream.Position) error {
+	// A snapshot writes out what it is made of, but does not tell if that failed.
+	if err := k.Sync(); err != nil {
 		return err
 	}
 	dir := k.dir.path

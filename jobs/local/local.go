@@ -23,16 +23,25 @@ const lockFile = ".btrkeep.lock"
 
 // Receiver turns streams into subvolumes.
 type Receiver interface {
-	// Receive applies in.Stream and leaves it in dir as name, read-only and with its received UUID, only if the stream was
-	// whole and in.Confirm agreed. It does not sync. On error a writable leftover of that name may remain. With in.From, a writable snapshot of that is
-	// there as name. Now and then it stops and calls save, after which it could go on from the place given.
-	Receive(ctx context.Context, dir, name string, in jobs.Incoming, save func(sendstream.Position) error) error
+	// Receive applies in.Stream and leaves it in dir as name, on the disk, read-only and with its received UUID, only if the stream was
+	// whole and in.Confirm agreed. On error a leftover of that name may remain. With in.From, a writable snapshot of that is
+	// there as name. Now and then it stops and calls disk.Save.
+	Receive(ctx context.Context, dir, name string, in jobs.Incoming, disk Disk) error
 
-	// CanResume reports whether it calls save and takes in.From.
+	// CanResume reports whether it calls Disk.Save and takes in.From.
 	CanResume() bool
 
 	// StreamVersion is the newest send protocol that it takes.
 	StreamVersion(ctx context.Context) (int, error)
+}
+
+// Disk is where a receiver puts one stream.
+type Disk interface {
+	// Sync writes all that was applied to the disk. Its error is the only sign of a disk that took the data and lost it.
+	Sync() error
+
+	// Save is Sync, and keeps what was applied up to that place in the stream, so that a later receiver can go on from there.
+	Save(at sendstream.Position) error
 }
 
 // Opener opens local destinations; it is the jobs.Opener of this package with what all destinations share.

@@ -30,10 +30,10 @@ func (Native) StreamVersion(context.Context) (int, error) { return 2, nil }
 func (Native) CanResume() bool { return true }
 
 // Receive applies the stream.
-func (n Native) Receive(ctx context.Context, dir, name string, in jobs.Incoming, save func(sendstream.Position) error) error {
-	r := sendstream.Receiver{IOPriority: in.IOPriority, Confined: n.Confined, Also: n.also}
+func (n Native) Receive(ctx context.Context, dir, name string, in jobs.Incoming, disk Disk) error {
+	r := sendstream.Receiver{IOPriority: in.IOPriority, Confined: n.Confined, Also: n.also, Sync: disk.Sync}
 	if n.Checkpoint.Bytes > 0 {
-		r.Checkpoints = &sendstream.Checkpoints{Bytes: int64(n.Checkpoint.Bytes), Time: time.Duration(n.Checkpoint.Time), Save: save}
+		r.Checkpoints = &sendstream.Checkpoints{Bytes: int64(n.Checkpoint.Bytes), Time: time.Duration(n.Checkpoint.Time), Save: disk.Save}
 	}
 	if in.From != nil {
 		return r.Resume(ctx, dir, name, *in.From.Checkpoint, &confirmed{in: in})

@@ -28,8 +28,8 @@ func (Progs) StreamVersion(ctx context.Context) (int, error) { return btrfs.Prog
 // CanResume is false: the program keeps nothing of what it was doing.
 func (Progs) CanResume() bool { return false }
 
-// Receive runs stream, tap and program side by side.
-func (Progs) Receive(ctx context.Context, dir, name string, in jobs.Incoming, _ func(sendstream.Position) error) error {
+// Receive runs stream, tap and program side by side. What the program leaves is read-only before it is on the disk.
+func (Progs) Receive(ctx context.Context, dir, name string, in jobs.Incoming, disk Disk) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
@@ -54,5 +54,5 @@ func (Progs) Receive(ctx context.Context, dir, name string, in jobs.Incoming, _ 
 	case !sum.Ended || sum.UUID != in.UUID:
 		return errors.New("the stream is of another snapshot")
 	}
-	return nil
+	return disk.Sync()
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/btrkeep/btrkeep/jobs/catalog"
 )
 
-// Receive receives under a hidden name, writes everything to the disk, checks, enters the catalog, renames, and commits: at its final name a backup is complete
+// Receive receives under a hidden name and onto the disk, checks, enters the catalog, renames, and commits: at its final name a backup is complete
 // and survives a power cut. `btrfs receive` that exits 0 alone has stored nothing yet.
 func (d *Dir) Receive(ctx context.Context, in jobs.Incoming) (jobs.Backup, error) {
 	if err := checkName(in.Name); err != nil {
@@ -93,12 +93,8 @@ func (d *Dir) receive(ctx context.Context, k *keeper) (btrfs.Subvolume, error) {
 			return btrfs.Subvolume{}, err
 		}
 	}
-	if err := receiver.Receive(ctx, d.path, hidden, in, k.save); err != nil {
+	if err := receiver.Receive(ctx, d.path, hidden, in, k); err != nil {
 		return btrfs.Subvolume{}, fmt.Errorf("receive into %s: %w", d.path, err)
-	}
-	// Its error is the only sign of a disk that took the data and lost it, told once to each barrier that was open by then.
-	if err := barrier.Sync(); err != nil {
-		return btrfs.Subvolume{}, fmt.Errorf("write the backup to the disk of %s: %w", d.path, err)
 	}
 	made, err := btrfs.Info(filepath.Join(d.path, hidden))
 	switch {
