@@ -16,6 +16,7 @@ import (
 	"github.com/mailru/easyjson"
 	"golang.org/x/sys/unix"
 
+	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/config"
 )
 
@@ -85,6 +86,22 @@ func Lock(path string, holder Holder) (unlock func(), err error) {
 		empty(path)
 		_ = l.Unlock()
 	}, nil
+}
+
+// LockDir is [Lock] for a directory of subvolumes: whatever is at its name there is durable then.
+//
+// Who was killed while it had the lock may have given a subvolume its final name and not come to the commit. It counts as complete, and others are deleted because it is there: so it must not lose
+// that name in a power cut.
+func LockDir(path, dir string, holder Holder) (unlock func(), err error) {
+	left, _ := readRegular(path) // the name of who was killed; or of who has the lock
+	if unlock, err = Lock(path, holder); err != nil || len(left) == 0 {
+		return unlock, err
+	}
+	if err := btrfs.Commit(dir); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
 }
 
 // lockJob takes the job's lock and one for its snapshot directory, which `btrkeep backup` of the same source takes too.

@@ -108,6 +108,33 @@ func TestPowerCutAfterReceiver(t *testing.T) {
 	}
 }
 
+// A run is killed when it has given a backup its final name, and before the commit that makes the name durable. The next run finds the backup, has nothing to do, and says so; then the power goes.
+// The backup is still there.
+func TestPowerCutAfterKill(t *testing.T) {
+	dst := testdisk.NewFaulty(t, testdisk.Options{Size: 512 << 20, MountOptions: "noatime,commit=300"})
+	src := testdisk.New(t, testdisk.Options{MountOptions: "noatime"})
+	must(t, btrfs.Create(src.Path, "home"))
+	w := newWorldOn(t, src, dst.Disk)
+	w.job.OnlyIfChanged = true
+	w.runner = w.newRunner()
+	w.write("a", "1")
+	name := w.mustRun().Snapshot
+	dir := w.job.Destinations[0].URL
+	must(t, btrfs.Rename(dir, name, "yet to be named"))
+	must(t, btrfs.Commit(dir))
+	must(t, btrfs.Rename(dir, "yet to be named", name))
+	must(t, os.WriteFile(filepath.Join(dir, ".btrkeep.lock"), []byte(`{"pid": 1, "job": "home"}`), 0o600)) // nobody has taken the name out
+	if r := w.mustRun(); !r.Unchanged || r.Transfers[0].Bytes > 0 {
+		t.Fatalf("%+v", r)
+	}
+	image := filepath.Join(t.TempDir(), "dst.img")
+	dst.PowerCut(image, 3, 0)
+	after := testdisk.MountImage(t, image)
+	if _, err := os.Stat(filepath.Join(after.Path, filepath.Base(dir), name)); err != nil {
+		t.Error(err)
+	}
+}
+
 // afterPowerCut looks at what a power cut left, and makes the next run on it. It returns 1 if the cut came in mid-transfer.
 func (w *world) afterPowerCut(t *testing.T, round int, images []string, reported string) (incomplete int) {
 	src, dst := testdisk.MountImage(t, images[0]), testdisk.MountImage(t, images[1])

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,6 +81,79 @@ func (w *world) interrupted(bytes int64) jobs.Record {
 		w.t.Fatalf("%+v", tr)
 	}
 	return r
+}
+
+// holding is a receiver whose first checkpoint somebody begins to read.
+type holding struct {
+	local.Native
+	pattern string
+	release func()
+}
+
+func (h *holding) Receive(ctx context.Context, dir, name string, in jobs.Incoming, disk local.Disk) error {
+	return h.Native.Receive(ctx, dir, name, in, &heldDisk{disk, h})
+}
+
+type heldDisk struct {
+	local.Disk
+	h *holding
+}
+
+func (d *heldDisk) Save(at sendstream.Position) error {
+	err := d.Disk.Save(at)
+	if found, _ := filepath.Glob(d.h.pattern); err == nil && d.h.release == nil && len(found) == 1 {
+		s, err := btrfs.Info(found[0])
+		if err != nil {
+			return err
+		}
+		if d.h.release, err = btrfs.Hold(found[0], s.UUID); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// A checkpoint that cannot be deleted, once there is a newer one, is no reason to end a transfer that goes well. A later run deletes it.
+func TestCheckpointThatIsRead(t *testing.T) {
+	w := newResuming(t, 1)
+	grow(t, filepath.Join(w.source(), "large"), 4*interval)
+	h := &holding{Native: local.Native{Checkpoint: w.cfg.Checkpoint}, pattern: w.path(0, ".btrkeep-incoming-*-*-*-*-*-*")}
+	w.runner.Open = local.Opener{Zone: time.UTC, Receiver: h}.Open
+	w.mustRun()
+	if h.release == nil {
+		t.Fatal("nobody has read a checkpoint: the test is no test")
+	}
+	if left, _ := filepath.Glob(h.pattern); len(left) != 1 {
+		t.Errorf("left: %v", left)
+	}
+	h.release()
+	w.dropAfter(-1)
+	w.write("a", "2")
+	w.mustRun()
+	w.verify()
+	w.clean(0)
+}
+
+// An error of the disk while a transfer goes on: what was kept stays, since the disk may have been torn off, and who reads the error is told what to delete if it comes for ever.
+func TestResumeMeetsBadDisk(t *testing.T) {
+	w := newResuming(t, 1)
+	grow(t, filepath.Join(w.source(), "large"), 4*interval)
+	r := w.interrupted(3 * interval)
+	kept := w.checkpoints(0)[0]
+	left, err := filepath.Glob(w.path(0, ".btrkeep-incoming-*"))
+	must(t, err)
+	w.runner.Open = local.Opener{Zone: time.UTC, Receiver: staged{
+		Receiver: local.Native{Checkpoint: config.Checkpoint{Bytes: 1 << 30, Time: config.Duration(time.Hour)}},
+		done:     func() error { return syscall.EIO },
+	}}.Open
+	if tr := transfer(t, w.run(), "d1"); tr.Result != jobs.ResultFailed || len(left) != 1 || !strings.Contains(tr.Hint, filepath.Base(left[0])) || !strings.Contains(tr.Hint, w.job.Destinations[0].URL) {
+		t.Errorf("%+v does not name %q", tr, left)
+	}
+	if again := w.checkpoints(0); len(again) != 1 || again[0].UUID != kept.UUID {
+		t.Errorf("%+v was kept, now %+v", kept, again)
+	}
+	w.dropAfter(-1)
+	w.goesOn(r.Snapshot)
 }
 
 // checkpoints are those at destination i.

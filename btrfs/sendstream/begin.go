@@ -32,11 +32,19 @@ func (s *session) begin(c *Command) error {
 	if err != nil {
 		return err
 	}
+	return s.open()
+}
+
+// open opens what was made.
+func (s *session) open() error {
 	fd, err := openSubvolume(s.destination.fd, s.destination.name)
 	if err != nil {
 		return err
 	}
 	s.tree = newTree(fd)
+	if s.tree.wish, err = wish(s.destination.fd); err != nil {
+		return fmt.Errorf("properties of the destination: %w", err)
+	}
 	return nil
 }
 
@@ -58,13 +66,8 @@ func (s *session) snapshot(parent btrfs.UUID) error {
 // resume is begin where an earlier session has begun.
 func (s *session) resume(from Checkpoint) error {
 	s.id, s.ctransid = from.UUID, from.Ctransid
-	fd, err := openSubvolume(s.destination.fd, s.destination.name)
-	if err != nil {
-		return err
-	}
-	s.tree = newTree(fd)
 	s.in.resume(from)
-	return nil
+	return s.open()
 }
 
 // openSubvolume opens the root of the subvolume called name in a directory.

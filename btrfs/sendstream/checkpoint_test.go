@@ -5,10 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/internal/testdisk"
@@ -85,6 +89,51 @@ func TestResumeEverywhere(t *testing.T) {
 				ok(t, testdisk.Mutate(live, 9, 60))
 			}
 		})
+	}
+}
+
+// A line that drops behind any command, the making of a file too, which looks at the next one: what came is kept up to there, and going on from it gives the same.
+func TestInterruptedBehindEach(t *testing.T) {
+	l := newLab(t, "")
+	ok(t, btrfs.Create(l.source, "live"))
+	live := filepath.Join(l.source, "live")
+	ok(t, os.Mkdir(filepath.Join(live, "dir"), 0o750))
+	ok(t, os.WriteFile(filepath.Join(live, "dir/file"), []byte("content"), 0o640))
+	ok(t, os.Symlink("file", filepath.Join(live, "dir/link")))
+	ok(t, unix.Mkfifo(filepath.Join(live, "fifo"), 0o600))
+	ok(t, os.WriteFile(filepath.Join(live, "empty"), nil, 0o600))
+	sent := takeSnapshot(t, live, "0")
+	stream := send(t, sent)
+	d := NewDecoder(bytes.NewReader(stream))
+	made := map[Cmd]int{}
+	for {
+		c, err := d.Next()
+		ok(t, err)
+		if c.Cmd == CmdEnd {
+			break
+		}
+		cmd, at := c.Cmd, d.Offset()
+		made[cmd]++
+		var kept []Position
+		r := Receiver{Checkpoints: &Checkpoints{Time: time.Hour, Bytes: 4 * at, Save: func(p Position) error {
+			kept = append(kept, p)
+			return nil
+		}}}
+		cut := stream[:at+commandHeaderSize/2] // into the next one
+		if err := r.Receive(context.Background(), l.native, "cut", bytes.NewReader(cut)); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatal(err)
+		}
+		if len(kept) != 1 || kept[0].Offset != at {
+			t.Fatalf("cut behind a %s at %d: kept %+v", cmd, at, kept)
+		}
+		ok(t, Receiver{}.Resume(context.Background(), l.native, "cut", Checkpoint{identityOf(t, stream), kept[0]}, bytes.NewReader(stream[at:])))
+		wantBackup(t, sent, filepath.Join(l.native, "cut"))
+		drop(t, l.native, "cut")
+	}
+	for _, cmd := range []Cmd{CmdMkfile, CmdMkdir, CmdSymlink, CmdMkfifo, CmdRename, CmdWrite} {
+		if made[cmd] == 0 {
+			t.Errorf("there was no %s", cmd)
+		}
 	}
 }
 

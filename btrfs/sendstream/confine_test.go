@@ -50,6 +50,33 @@ func TestReceiverStaysInside(t *testing.T) {
 	}
 }
 
+// Before Linux 6.6 the mode is changed by way of a descriptor, and never that of what a symbolic link leads to.
+func TestChmodBeforeLinux6_6(t *testing.T) {
+	root := t.TempDir()
+	file, link := filepath.Join(root, "file"), filepath.Join(root, "link")
+	ok(t, os.WriteFile(file, nil, 0o600))
+	ok(t, os.Symlink("file", link))
+	fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	ok(t, err)
+	tree := newTree(fd)
+	defer tree.close()
+	if err := tree.chmodAt("link", 0o666); !errors.Is(err, unix.EOPNOTSUPP) {
+		t.Errorf("a symbolic link: %v", err)
+	}
+	mode := func() os.FileMode {
+		fi, err := os.Stat(file)
+		ok(t, err)
+		return fi.Mode()
+	}
+	if got := mode(); got != 0o600 {
+		t.Errorf("%v, by way of a link", got)
+	}
+	ok(t, tree.chmodAt("file", 0o4755))
+	if got := mode(); got != 0o755|os.ModeSetuid {
+		t.Errorf("%v", got)
+	}
+}
+
 // escapes gives streams that are well-formed and reach for outside, a directory with a file called secret in it, through symbolic links or otherwise.
 func escapes(outside string) []row {
 	ino, zero := Uint(AttrIno, 300), Timespec{}

@@ -23,11 +23,10 @@ type inode struct {
 func (s *session) create(c *Command) error {
 	n := inode{cmd: c.Cmd, path: c.Path(), target: c.Text(AttrPathLink), mode: uint32(c.Uint(AttrMode)), rdev: c.Uint(AttrRdev)}
 	next, err := s.in.Next() // n holds copies: c is gone
-	if err != nil {
-		return err
+	if err == nil {          // else the decoder says so again when it is asked for the next one
+		s.ahead = next
 	}
-	s.ahead = next
-	if next.Cmd == CmdRename && next.Path() == n.path {
+	if err == nil && next.Cmd == CmdRename && next.Path() == n.path {
 		final := n
 		final.path = next.Text(AttrPathTo)
 		made, err := s.createFinal(final)

@@ -8,8 +8,8 @@ import (
 
 // heir is what new files get from the directory that they are made in.
 type heir struct {
-	acl      bool // a default ACL
-	property bool // btrfs.compression
+	acl      bool   // a default ACL
+	property string // btrfs.compression; "" if it has none
 }
 
 const (
@@ -26,7 +26,7 @@ func (d *dir) inherited() (heir, error) {
 	if err != nil {
 		return heir{}, err
 	}
-	property, err := hasXattr(d.fd, xattrCompression)
+	property, err := compression(func(name string, value []byte) (int, error) { return unix.Fgetxattr(d.fd, name, value) })
 	if err != nil {
 		return heir{}, err
 	}
@@ -42,15 +42,47 @@ func hasXattr(fd int, name string) (bool, error) {
 	return err == nil, err
 }
 
+// compression gives the property that a call of getxattr(2) reads; "" if there is none.
+func compression(get func(name string, value []byte) (int, error)) (string, error) {
+	var value [64]byte
+	n, err := get(xattrCompression, value[:])
+	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) {
+		return "", nil
+	} else if err != nil {
+		return "", err
+	}
+	return string(value[:n]), nil
+}
+
+// wish is how what is stored in the directory dir is to be compressed: as the property of the subvolume that it lies in says, which the kernel has new subvolumes inherit. It is "" if that
+// has none, or if its root cannot be reached, because only a directory of it is mounted.
+func wish(dir int) (string, error) {
+	var first, st unix.Stat_t
+	if err := unix.Fstat(dir, &first); err != nil {
+		return "", err
+	}
+	path := fdPath(dir) + "/."
+	for st = first; st.Ino != rootInode; {
+		path += "/.."
+		if err := unix.Stat(path, &st); err != nil || st.Dev != first.Dev {
+			return "", err
+		}
+	}
+	return compression(func(name string, value []byte) (int, error) { return unix.Getxattr(path, name, value) })
+}
+
 // disinherit takes away what an inode, just made, has from its directory. The stream says which ACL and property it should have, but not that it
-// should have none. (btrfs receive, which makes everything in the root first, lets it keep those of the root.)
+// should have none. (btrfs receive, which makes everything in the root first, lets it keep those of the root.) What the destination wishes it may keep.
 func (t *tree) disinherit(n inode, h heir) error {
 	var names []string
 	if h.acl {
 		names = append(names, xattrACLAccess, xattrACLDefault)
 	}
-	if h.property && (n.cmd == CmdMkfile || n.cmd == CmdMkdir) { // others have none
+	if h.property != "" && h.property != t.wish && (n.cmd == CmdMkfile || n.cmd == CmdMkdir) { // others have none
 		names = append(names, xattrCompression)
+	}
+	if len(names) == 0 {
+		return nil
 	}
 	return t.at(n.path, func(path string) error {
 		for _, name := range names {

@@ -46,15 +46,21 @@ func (s *session) chmod(c *Command) error {
 	if !errors.Is(err, unix.EOPNOTSUPP) {
 		return err
 	}
-	// Before Linux 6.6 the flag is not known.
-	var st unix.Stat_t
-	if err := unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return err
-	}
-	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
-		return unix.EOPNOTSUPP
-	}
-	return unix.Fchmodat(d.fd, name, mode, 0)
+	return s.tree.chmodAt(c.Path(), mode) // before Linux 6.6 the flag is not known
+}
+
+// chmodAt is for what has been looked at: by its name, something else could have come into its place.
+func (t *tree) chmodAt(path string, mode uint32) error {
+	return t.at(path, func(path string) error {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			return err
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			return unix.EOPNOTSUPP
+		}
+		return unix.Chmod(path, mode)
+	})
 }
 
 // utimes sets the times of access and modification; those of change and creation cannot be set.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +24,7 @@ import (
 type Receiver struct {
 	IOPriority int  // ioprio_set(2) value for the receiving thread; 0 = inherit
 	Decompress bool // write compressed data as if it were not, so that the destination's own settings decide
+	MaxVersion int  // the newest protocol that is taken; 0 = MaxVersion
 
 	// Parents and clone sources are looked for in the destination directory and among Also alone, not on the whole file system: what others keep there is not to be had by knowing its UUID.
 	Confined bool
@@ -64,6 +66,11 @@ func (r Receiver) receive(ctx context.Context, dir, name string, stream io.Reade
 	done := make(chan error, 1)
 	osthread.Run(func() (changed bool) {
 		changed = osthread.SetIOPriority(r.IOPriority)
+		defer func() {
+			if p := recover(); p != nil { // nobody else can, and a stream may come from anybody
+				done <- fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+		}()
 		done <- r.run(ctx, dir, name, stream, prepare)
 		return changed
 	})
@@ -94,6 +101,11 @@ func (r Receiver) run(ctx context.Context, dir, name string, stream io.Reader, p
 	defer s.close()
 	if err := prepare(&s); err != nil {
 		return err
+	}
+	if version, err := s.in.Version(); err != nil {
+		return err
+	} else if r.MaxVersion > 0 && version > r.MaxVersion {
+		return fmt.Errorf("%w: version %d, at most %d was agreed on", ErrVersion, version, r.MaxVersion)
 	}
 	return s.run()
 }
@@ -141,9 +153,6 @@ func (s *session) run() error {
 			break
 		}
 		if err := s.apply(c); err != nil {
-			if s.in.err != nil { // of the command behind it, which was looked at
-				return err
-			}
 			return &applyError{number, cmd, err}
 		}
 		if err := s.checkpoint(); err != nil {

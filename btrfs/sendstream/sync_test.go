@@ -4,13 +4,39 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/internal/testdisk"
 )
+
+// A mistake in what the receiver calls, or in the receiver itself, is an error of this one stream and not the end of the process.
+func TestReceiverPanics(t *testing.T) {
+	dir := testdisk.New(t, testdisk.Options{}).Path
+	err := Receiver{IOPriority: 3 << 13, Sync: func() error { panic("what now") }}.Receive(context.Background(), dir, "received", bytes.NewReader(streamOf(t, 1, subvol, end)))
+	if err == nil || !strings.Contains(err.Error(), "what now") || !strings.Contains(err.Error(), "sync_test.go") {
+		t.Errorf("%v, want the panic and where it was", err)
+	}
+	wantIncomplete(t, filepath.Join(dir, "received"))
+}
+
+// What both ends have agreed on is the newest protocol that is taken.
+func TestReceiverMaxVersion(t *testing.T) {
+	dir := testdisk.New(t, testdisk.Options{}).Path
+	for version := 1; version <= MaxVersion; version++ {
+		for most := range MaxVersion + 1 {
+			name := fmt.Sprintf("%d-%d", version, most)
+			err := Receiver{MaxVersion: most}.Receive(context.Background(), dir, name, bytes.NewReader(streamOf(t, version, subvol, end)))
+			if taken := most == 0 || version <= most; taken != (err == nil) || !taken && !errors.Is(err, ErrVersion) {
+				t.Errorf("version %d, at most %d: %v", version, most, err)
+			}
+		}
+	}
+}
 
 // Sync is called once, when all of the stream is there and nothing calls it received; what it cannot write stays without a name, so to speak.
 // A stream that is not whole is none to be written.

@@ -16,6 +16,7 @@ import (
 type tree struct {
 	root *dir
 	open []*dir // the last used is the last
+	wish string // of who owns the disk: see [wish]
 }
 
 // dir is an open directory.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/btrkeep/btrkeep/btrfs"
-	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 )
 
 // readAhead is what btrkeep's transfers read ahead.
@@ -50,14 +48,10 @@ func (b *bench) receive(w workload) {
 func (c *course) makeStream() string {
 	c.changeSince(func() {
 		base := c.file("base", c.snapshot("base"))
-		must(c.t, receiveBase(c.t.Context(), c.backups, base))
+		must(c.t, receiving{dir: c.backups}.file(c.t.Context(), "base", base))
 		must(c.t, os.Remove(base))
 	})
 	return c.file("stream", c.snapshot("snapshot"))
-}
-
-func receiveBase(ctx context.Context, dir, stream string) error {
-	return receiveFile(ctx, sendstream.Receiver{}.Receive, dir, "base", stream)
 }
 
 // snapshot makes a snapshot of the source, and describes the sending of it.
@@ -101,7 +95,9 @@ func (b *bench) send(w workload) {
 		return
 	}
 	c := b.newCourse(w)
-	c.changeSince(func() { must(b.t, receiveBase(b.t.Context(), c.backups, c.file("base", c.snapshot("base")))) })
+	c.changeSince(func() {
+		must(b.t, receiving{dir: c.backups}.file(b.t.Context(), "base", c.file("base", c.snapshot("base"))))
+	})
 	s := c.snapshot("snapshot")
 	c.sends(b, w.title, s)
 	if s.Compressed {

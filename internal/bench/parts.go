@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/btrfs/sendstream"
@@ -38,27 +40,18 @@ func part(args []string) (done bool) {
 	return true
 }
 
-// receiveParts receives streams from files, and syncs after each.
+// receiveParts receives streams from files, each until it is on the disk.
 func receiveParts(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("receive", flag.ExitOnError)
 	together := f.Bool("together", false, "all at the same time")
 	unsynced := f.Bool("unsynced", false, "leave the data to the kernel")
 	bare := f.Bool("bare", false, "by the bare system calls")
 	_ = f.Parse(args)
-	receive := sendstream.Receiver{}.Receive
-	if *bare {
-		receive = receiveBare
-	}
-	dir, streams := f.Arg(0), f.Args()[1:]
+	r, streams := receiving{dir: f.Arg(0), synced: !*unsynced, bare: *bare}, f.Args()[1:]
 	errs := make([]error, len(streams))
 	var running sync.WaitGroup
 	for i, stream := range streams {
-		running.Go(func() {
-			errs[i] = receiveFile(ctx, receive, dir, fmt.Sprintf("received-%d", i), stream)
-			if errs[i] == nil && !*unsynced {
-				errs[i] = btrfs.Sync(dir)
-			}
-		})
+		running.Go(func() { errs[i] = r.file(ctx, fmt.Sprintf("received-%d", i), stream) })
 		if !*together {
 			running.Wait()
 		}
@@ -67,13 +60,50 @@ func receiveParts(ctx context.Context, args []string) error {
 	return errors.Join(errs...)
 }
 
-func receiveFile(ctx context.Context, receive func(context.Context, string, string, io.Reader) error, dir, name, stream string) error {
+// receiving is a way to receive into a directory.
+type receiving struct {
+	dir          string
+	synced, bare bool
+}
+
+func (r receiving) file(ctx context.Context, name, stream string) error {
 	file, err := os.Open(stream)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	return receive(ctx, dir, name, file)
+	if !r.bare {
+		return r.native(name).Receive(ctx, r.dir, name, file)
+	}
+	if err := receiveBare(ctx, r.dir, name, file); err != nil || !r.synced {
+		return err
+	}
+	return btrfs.Sync(r.dir)
+}
+
+// native is the receiver of a local destination, checkpoints included: as often as they are made by default, and at the same price.
+func (r receiving) native(name string) sendstream.Receiver {
+	n := sendstream.Receiver{Checkpoints: &sendstream.Checkpoints{Bytes: 1 << 30, Time: time.Minute, Save: func(sendstream.Position) error { return r.keep(name) }}}
+	if r.synced {
+		n.Sync = func() error { return btrfs.Sync(r.dir) }
+	}
+	return n
+}
+
+// keep makes a checkpoint of what is being received, and gives it up: a run ends with one subvolume.
+func (r receiving) keep(name string) error {
+	if err := btrfs.Sync(r.dir); err != nil {
+		return err
+	}
+	kept := name + "-kept"
+	if err := btrfs.Snapshot(filepath.Join(r.dir, name), r.dir, kept, true); err != nil {
+		return err
+	}
+	s, err := btrfs.Info(filepath.Join(r.dir, kept))
+	if err != nil {
+		return err
+	}
+	return btrfs.Delete(r.dir, kept, s.UUID)
 }
 
 // sendPart sends to nobody.

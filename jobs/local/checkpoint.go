@@ -58,9 +58,8 @@ func (k *keeper) Save(at sendstream.Position) error {
 		k.in.Saved()
 	}
 	if k.last.Name != "" {
-		if err := btrfs.Delete(dir, k.last.Name, k.last.UUID); err != nil {
-			return err
-		}
+		// What stays, because somebody uses it, is in no catalog any more: a later run deletes it.
+		_ = btrfs.Delete(dir, k.last.Name, k.last.UUID)
 	}
 	k.last = jobs.Leftover{Name: name, UUID: made.UUID, Checkpoint: entry.Checkpoint}
 	return nil

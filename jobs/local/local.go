@@ -171,7 +171,7 @@ func (d *Dir) Path() string { return d.path }
 // Identity is the disk as it was found by Open.
 func (d *Dir) Identity() jobs.Identity { return d.identity }
 
-// Lock takes the lock in the directory, which it makes if it is missing.
+// Lock takes the lock in the directory, which it makes if it is missing. What is there then is durable.
 func (d *Dir) Lock(_ context.Context, holder jobs.Holder) (func(), error) {
 	if err := os.MkdirAll(d.path, 0o700); err != nil {
 		return nil, fmt.Errorf("make the destination directory: %w", err)
@@ -179,7 +179,7 @@ func (d *Dir) Lock(_ context.Context, holder jobs.Holder) (func(), error) {
 	if id, err := btrfs.FileSystemID(d.path); err != nil || id != d.identity.FileSystem {
 		return nil, fmt.Errorf("%w: the disk at %s went away just now", jobs.ErrAbsent, d.identity.MountPoint)
 	}
-	return jobs.Lock(filepath.Join(d.path, lockFile), holder)
+	return jobs.LockDir(filepath.Join(d.path, lockFile), d.path, holder)
 }
 
 // Close has nothing to close: a directory that is held open could not be unmounted.

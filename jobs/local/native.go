@@ -31,7 +31,7 @@ func (Native) CanResume() bool { return true }
 
 // Receive applies the stream.
 func (n Native) Receive(ctx context.Context, dir, name string, in jobs.Incoming, disk Disk) error {
-	r := sendstream.Receiver{IOPriority: in.IOPriority, Confined: n.Confined, Also: n.also, Sync: disk.Sync}
+	r := sendstream.Receiver{IOPriority: in.IOPriority, Confined: n.Confined, Also: n.also, MaxVersion: in.Version, Sync: disk.Sync}
 	if n.Checkpoint.Bytes > 0 {
 		r.Checkpoints = &sendstream.Checkpoints{Bytes: int64(n.Checkpoint.Bytes), Time: time.Duration(n.Checkpoint.Time), Save: disk.Save}
 	}
