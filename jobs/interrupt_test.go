@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -19,40 +20,58 @@ import (
 	"github.com/btrkeep/btrkeep/config"
 	"github.com/btrkeep/btrkeep/internal/testdisk"
 	"github.com/btrkeep/btrkeep/jobs"
+	"github.com/btrkeep/btrkeep/jobs/remote"
 )
 
-// Interruptions at random moments of transfers, one after the other: each backup is in the end what it would be without, and no interruption costs
-// more than one interval of bytes sent twice.
+// Interruptions at random moments of transfers, one after the other, as many as have hit one: each backup is in the end what it would be without, and no interruption
+// costs more than one interval of bytes sent twice. Bytes count as sent when the receiver has read them: what a line has under way besides, TestCuts counts on the line itself.
+//
+// Here, one process sends and receives: SIGKILL ends both ends at once, the run is stopped as SIGTERM does it, the stream breaks off with an error, the power fails at both disks. A
+// backup that is pulled over ssh has a process at each end: SIGKILL ends the one that sends, which is `btrkeep serve`, and the run goes on by itself; or the one that receives, and
+// the next run does. For a disk that is torn off, see TestTornOff.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	rounds := 20
 	if os.Getenv("BTRKEEP_LONG") != "" {
 		rounds = 200
 	}
-	v := newVictim(t)
-	kinds := []func(*victim) string{(*victim).killed, (*victim).dropped, (*victim).killed, (*victim).stopped, (*victim).powerCut}
-	for n := 0; n < rounds && !t.Failed(); {
-		kind, before := "", v.interrupted
-		if kind = kinds[n%len(kinds)](v); v.interrupted > before {
-			v.kinds[kind]++
+	here, far := newVictim(t, 3), newFarVictim(t, 4)
+	kinds := []struct {
+		v         *victim
+		interrupt func(*victim) string
+	}{{here, (*victim).killed}, {far, (*victim).senderKilled}, {here, (*victim).powerCut}, {far, (*victim).receiverKilled}, {here, (*victim).dropped}, {here, (*victim).stopped}}
+	hit := map[string]int{}
+	for n, tries := 0, 0; n < rounds && !t.Failed(); tries++ {
+		v := kinds[n%len(kinds)].v
+		before := v.interrupted
+		kind := kinds[n%len(kinds)].interrupt(v)
+		if v.interrupted > before {
+			hit[kind]++
 			n++
 		}
-		v.look(kind)
+		if v.look(kind); tries > 5*rounds {
+			t.Errorf("of %d interruptions only %d were in a transfer: %v", tries, n, hit)
+		}
 	}
-	if t.Failed() {
-		messages, _ := os.ReadFile(filepath.Join(v.logs, "messages"))
-		t.Logf("the processes that were killed warned:\n%s\nthe others said:\n%s", messages, v.log.String())
+	var sum victim
+	for _, v := range []*victim{here, far} {
+		if t.Failed() {
+			messages, _ := os.ReadFile(filepath.Join(v.logs, "messages"))
+			t.Logf("the processes that were killed warned:\n%s\nthe others said:\n%s", messages, v.log.String())
+		}
+		v.mustRun()
+		v.verify()
+		v.clean(0)
+		sum.completed, sum.resumed, sum.worst = sum.completed+v.completed, sum.resumed+v.resumed, max(sum.worst, v.worst)
+		sum.sent, sum.again = sum.sent+v.sent, sum.again+v.again
 	}
-	v.mustRun()
-	v.verify()
-	v.clean(0)
-	for kind, n := range v.kinds {
-		t.Logf("%4d times %s", n, kind)
+	for _, kind := range slices.Sorted(maps.Keys(hit)) {
+		t.Logf("%4d times %s", hit[kind], kind)
 	}
 	t.Logf("%d backups completed, %d transfers taken up; at most %d bytes sent twice after one interruption, %.1f %% of all; the interval is %d bytes",
-		v.completed, v.resumed, v.worst, 100*float64(v.again)/float64(v.sent), int64(interval))
-	if v.resumed < rounds/3 && !t.Failed() {
-		t.Errorf("only %d transfers were taken up", v.resumed)
+		sum.completed, sum.resumed, sum.worst, 100*float64(sum.again)/float64(sum.sent), int64(interval))
+	if sum.resumed < rounds/3 && !t.Failed() {
+		t.Errorf("only %d transfers were taken up", sum.resumed)
 	}
 }
 
@@ -118,16 +137,15 @@ type victim struct {
 	reached  map[string]int64 // bytes of the stream that had crossed when it was last interrupted, by snapshot
 	compared map[btrfs.UUID]bool
 
-	kinds                           map[string]int
-	interrupted, completed, resumed int
+	interrupted, completed, resumed int // interrupted: transfers of which something had come over, and not all
 	sent, again, worst              int64
 }
 
-func newVictim(t *testing.T) *victim {
+func newVictim(t *testing.T, seed uint64) *victim {
 	options := testdisk.Options{Size: 4 << 30}
 	v := &victim{
-		src: testdisk.NewFaulty(t, options), dst: testdisk.NewFaulty(t, options), random: rand.New(rand.NewPCG(3, 4)),
-		logs: t.TempDir(), reached: map[string]int64{}, compared: map[btrfs.UUID]bool{}, kinds: map[string]int{},
+		src: testdisk.NewFaulty(t, options), dst: testdisk.NewFaulty(t, options), random: rand.New(rand.NewPCG(seed, 4)),
+		logs: t.TempDir(), reached: map[string]int64{}, compared: map[btrfs.UUID]bool{},
 	}
 	must(t, btrfs.Create(v.src.Path, "home"))
 	testdisk.Tree(t, filepath.Join(v.src.Path, "home"), testdisk.Spec{Seed: 7, Files: 300, MaxSize: 128 << 10})
@@ -159,24 +177,54 @@ func (v *victim) moment() time.Duration {
 	return 20*time.Millisecond + time.Duration(v.random.Int64N(int64(500*time.Millisecond)))
 }
 
+// moves waits for a moment at which something may be coming over, or until done is closed: then it is false.
+func (v *victim) moves(log *progressLog, done <-chan struct{}) bool {
+	later := time.Duration(v.random.Int64N(int64(250 * time.Millisecond)))
+	var began time.Time
+	for {
+		if began.IsZero() && slices.ContainsFunc(log.transfers(), func(p progressed) bool { return p.reached > p.start }) {
+			began = time.Now()
+		}
+		if !began.IsZero() && time.Since(began) >= later {
+			return true
+		}
+		select {
+		case <-done:
+			return false
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
 // killed has the run made by a process of its own, which SIGKILL ends: sender and receiver at once.
 func (v *victim) killed() string {
 	v.t.Helper()
-	v.pass(time.Minute)
 	log := newProgressLog(v.logs)
-	text, err := json.Marshal(order{
+	c := v.start(log)
+	time.Sleep(v.moment() + 50*time.Millisecond) // it has to start
+	_ = c.Process.Kill()
+	_ = c.Wait()
+	v.count(log)
+	return "both ends were killed"
+}
+
+// start has the run made by a process of its own.
+func (v *victim) start(log *progressLog) *exec.Cmd {
+	v.t.Helper()
+	v.pass(time.Minute)
+	o := order{
 		Source: v.src.Path, Destination: v.dst.Path, State: v.cfg.StateDir, Runtime: v.cfg.RuntimeDir, Log: log.path, Messages: filepath.Join(v.logs, "messages"), Clock: v.clock(),
-	})
+	}
+	if v.far != nil {
+		o.Far, o.SSH = v.placed().Source, v.far.SSH
+	}
+	text, err := json.Marshal(o)
 	must(v.t, err)
 	c := exec.Command(os.Args[0])
 	c.Env = append(os.Environ(), victimOrder+"="+string(text))
 	c.Stderr = os.Stderr
 	must(v.t, c.Start())
-	time.Sleep(v.moment() + 50*time.Millisecond) // it has to start
-	_ = c.Process.Kill()
-	_ = c.Wait()
-	v.count(log, log.transfers())
-	return "the process was killed"
+	return c
 }
 
 // stopped ends the run from outside, as SIGTERM does.
@@ -187,19 +235,19 @@ func (v *victim) stopped() string {
 	log := newProgressLog(v.logs)
 	v.runner.Progress = log.note
 	v.runner.Run(ctx, v.placed(), jobs.Options{Clock: v.clock()})
-	v.count(log, log.transfers())
+	v.count(log)
 	return "the run was stopped"
 }
 
-// dropped ends the stream as a sender does that dies.
+// dropped ends the stream after so many bytes, with an error.
 func (v *victim) dropped() string {
 	v.dropAfter(v.random.Int64N(10 << 20))
 	log := newProgressLog(v.logs)
 	v.runner.Progress = log.note
 	v.run()
 	v.receiver(config.ReceiverNative)
-	v.count(log, log.transfers())
-	return "the sender died"
+	v.count(log)
+	return "the stream broke off"
 }
 
 // powerCut looks at what the disks would hold, and makes the next run on that; the machine itself goes on.
@@ -212,7 +260,10 @@ func (v *victim) powerCut() string {
 		defer close(done)
 		v.run()
 	}()
-	time.Sleep(v.moment())
+	if !v.moves(log, done) {
+		v.count(log)
+		return "the power failed"
+	}
 	dir := v.t.TempDir()
 	cut := log.transfers()
 	images := []string{filepath.Join(dir, "src.img"), filepath.Join(dir, "dst.img")}
@@ -230,6 +281,7 @@ func (v *victim) powerCut() string {
 	back.now = v.now.Add(time.Hour)
 	slowly(back)
 	back.job.Destinations[0].RateLimit = config.Rate{}
+	hit := halves(cut, back.complete(0))
 	after := newProgressLog(v.logs)
 	back.runner.Progress = after.note
 	back.mustRun()
@@ -240,31 +292,40 @@ func (v *victim) powerCut() string {
 		reached[c.snapshot] = c.reached
 	}
 	v.measure("after a power cut", reached, after.transfers())
-	v.count(log, log.transfers())
-	v.interrupted++
+	v.count(log) // of the machine that goes on
+	v.interrupted += hit
 	return "the power failed"
 }
 
 // count takes account of a run that was interrupted, if it was so in a transfer.
-func (v *victim) count(log *progressLog, transfers []progressed) {
+func (v *victim) count(log *progressLog) {
 	v.t.Helper()
+	transfers := log.transfers()
 	v.measure("after an interruption", v.reached, transfers)
-	complete := v.complete(0)
+	v.interrupted += halves(transfers, v.complete(0))
 	for _, p := range transfers {
 		v.sent += p.reached - p.start
-		if v.reached[p.snapshot] = p.reached; !slices.Contains(complete, p.snapshot) {
-			v.interrupted++
-		}
 	}
 	must(v.t, os.Remove(log.path))
 }
 
-// measure looks where transfers began that had been interrupted.
+// halves is how many transfers have brought something over, and not all of it.
+func halves(transfers []progressed, complete []string) (n int) {
+	for i, p := range transfers {
+		another := slices.ContainsFunc(transfers[i+1:], func(q progressed) bool { return q.snapshot == p.snapshot })
+		if p.reached > p.start && (another || !slices.Contains(complete, p.snapshot)) {
+			n++
+		}
+	}
+	return n
+}
+
+// measure looks where transfers began that had been interrupted, and notes how far each came.
 func (v *victim) measure(when string, reached map[string]int64, transfers []progressed) {
 	v.t.Helper()
 	for _, p := range transfers {
 		before, begun := reached[p.snapshot]
-		if !begun {
+		if reached[p.snapshot] = p.reached; !begun {
 			continue
 		}
 		again := max(before-p.start, 0)
@@ -309,6 +370,8 @@ const victimOrder = "BTRKEEP_TEST_VICTIM"
 type order struct {
 	Source, Destination, State, Runtime, Log, Messages string
 	Clock                                              jobs.Clock
+	Far                                                string // what the source is called if it is pulled, over SSH
+	SSH                                                []string
 	Restore                                            *restoreOrder // instead of a run
 }
 
@@ -325,10 +388,13 @@ func runVictim(text string) int {
 	w := &world{cfg: &config.Config{Timezone: time.UTC, Parallel: 1, StateDir: o.State, RuntimeDir: o.Runtime}}
 	source := filepath.Join(o.Source, "home")
 	w.job = config.Job{
-		Name: "home", Source: source, SnapshotDir: filepath.Join(source, config.DefaultSnapshotDir),
+		Name: "home", Source: source, SnapshotDir: filepath.Join(source, config.DefaultSnapshotDir), StallTimeout: config.Duration(time.Minute),
 		Destinations: []config.Destination{{Name: "d1", URL: filepath.Join(o.Destination, "backups")}},
 	}
 	slowly(w)
+	if o.Far != "" {
+		w.job.Source, w.runner.Origin = o.Far, remote.Opener{SSH: o.SSH, Version: "test", Zone: time.UTC, Checkpoint: w.cfg.Checkpoint}.Origin
+	}
 	w.runner.Progress = (&progressLog{path: o.Log}).note
 	messages, err := os.OpenFile(o.Messages, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -370,7 +436,7 @@ func (l *progressLog) note(p jobs.Progress) {
 	_, _ = fmt.Fprintln(f, p.Snapshot, p.Resumed, p.Resumed+p.Bytes)
 }
 
-// progressed is one transfer in the log: where it began, and where it ended.
+// progressed is one attempt of a transfer in the log: where it began, and where it ended.
 type progressed struct {
 	snapshot       string
 	start, reached int64
@@ -387,8 +453,8 @@ func (l *progressLog) transfers() (all []progressed) {
 		if n, _ := fmt.Sscan(s.Text(), &p.snapshot, &p.start, &p.reached); n < 3 {
 			continue
 		}
-		if n := len(all); n > 0 && all[n-1].snapshot == p.snapshot {
-			all[n-1].reached = max(all[n-1].reached, p.reached)
+		if n := len(all); n > 0 && all[n-1].snapshot == p.snapshot && all[n-1].start == p.start && all[n-1].reached <= p.reached {
+			all[n-1].reached = p.reached
 		} else {
 			all = append(all, p)
 		}

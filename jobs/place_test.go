@@ -20,7 +20,7 @@ var place = os.Getenv("BTRKEEP_TEST_PLACE")
 func (w *world) placed() config.Job {
 	job := w.job
 	job.Destinations = slices.Clone(job.Destinations)
-	switch place {
+	switch w.place {
 	case "pull":
 		job.Source = w.farURL(job.Source)
 	case "push":

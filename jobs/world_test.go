@@ -32,7 +32,8 @@ type world struct {
 	boot   time.Duration
 	log    bytes.Buffer
 	runner *jobs.Runner
-	far    *testssh.Server // where the destinations or the source are; nil: here
+	place  string          // what is elsewhere, see place
+	far    *testssh.Server // where that is; nil: here
 }
 
 // newWorld makes a source disk and n destination disks named d1, d2, …
@@ -50,7 +51,7 @@ func newWorld(t *testing.T, n int) *world {
 // newWorldOn is newWorld on disks that exist; the source is the subvolume home on the first.
 func newWorldOn(t *testing.T, src *testdisk.Disk, dests ...*testdisk.Disk) *world {
 	t.Helper()
-	w := &world{t: t, src: src, dests: dests, now: time.Date(2026, 11, 23, 11, 56, 0, 0, time.UTC), boot: time.Hour}
+	w := &world{t: t, src: src, dests: dests, now: time.Date(2026, 11, 23, 11, 56, 0, 0, time.UTC), boot: time.Hour, place: place}
 	state := t.TempDir()
 	w.cfg = &config.Config{Timezone: time.UTC, Parallel: 2, StateDir: filepath.Join(state, "state"), RuntimeDir: filepath.Join(state, "run"), Receiver: config.Receiver(cmp.Or(os.Getenv("BTRKEEP_TEST_RECEIVER"), string(config.DefaultReceiver)))}
 	w.cfg.Checkpoint = config.Checkpoint{Bytes: 4 << 20, Time: config.Duration(time.Second)}
