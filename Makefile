@@ -33,6 +33,9 @@ no_receiver = TwoDisks|TimeZone|DaylightSaving|Verify|Find|Follow|Fingerprint|Cl
 # Those that take long with a login in each run, and tell nothing new then.
 slow_far    = InPlace|Adopts|PinBeside|RestoreMounted
 
+# Those in jobs and jobs/remote, and nowhere else, that interrupt transfers again and again and tell what that has cost: test-long prints it.
+measured    = ^Test(Interrupted|TornOff|Cuts)$$
+
 .PHONY: help
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -84,7 +87,8 @@ race: ## the tests of what runs side by side, under the race detector
 .PHONY: test-long
 test-long: ## also those that take long: booted systemd, many kills, many power cuts (root)
 	@tools/install-deps.sh $(for_long)
-	BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) ./...
+	BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) -skip '$(measured)' ./...
+	BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 2h -v -run '$(measured)' $(TESTFLAGS) ./jobs ./jobs/remote
 	BTRKEEP_LONG=1 BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) -skip '$(native_only)' ./jobs
 	CGO_ENABLED=1 $(GO) test -count=1 -short -race -timeout 1h $(TESTFLAGS) ./daemon/... ./jobs/... ./btrfs ./internal/child
 	for place in push pull; do BTRKEEP_LONG=1 BTRKEEP_TEST_PLACE=$$place $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) -skip '$(here_only)' ./jobs || exit; done
