@@ -51,41 +51,36 @@ func identityOf(t *testing.T, stream []byte) Identity {
 	return Identity{UUID: c.UUID(AttrUUID), Ctransid: c.Uint(AttrCtransid), Parent: c.UUID(AttrCloneUUID), Version: version}
 }
 
-// From wherever a receive was interrupted, going on gives the same subvolume.
+// From wherever a receive was interrupted, going on gives the same subvolume as a receive that was not: in all that the file system shows, how its extents lie and which are shared included; also on
+// top of one that was itself interrupted.
 func TestResumeEverywhere(t *testing.T) {
 	for _, version := range []string{"1", "2"} {
 		t.Run("protocol "+version, func(t *testing.T) {
-			l := newLab(t, "compress=zstd")
-			ok(t, btrfs.Create(l.source, "live"))
-			live := filepath.Join(l.source, "live")
+			w := newTwins(t) // Receiver writes to both
+			w.compress(t, "zstd")
+			ok(t, btrfs.Create(w.source, "live"))
+			live := filepath.Join(w.source, "live")
 			testdisk.Tree(t, live, testdisk.Spec{Seed: 3, Files: 15, MaxSize: 64 << 10})
-			for round, args := range [][]string{{}, {"-p", filepath.Join(l.source, "0")}} {
+			for round, args := range [][]string{{}, {"-p", filepath.Join(w.source, "0")}} {
 				name := fmt.Sprint(round)
-				ok(t, btrfs.Snapshot(live, l.source, name, true))
+				ok(t, btrfs.Snapshot(live, w.source, name, true))
 				args = append(args, "--proto", version)
 				if version == "2" {
 					args = append(args, "--compressed-data")
 				}
-				stream := send(t, append(args, filepath.Join(l.source, name))...)
-				all := keepSome(t, l, name, stream, 17)
-				if len(all) < 8 {
-					t.Fatalf("%d checkpoints in %d bytes", len(all), len(stream))
+				stream := send(t, append(args, filepath.Join(w.source, name))...)
+				places := 0
+				whole := Receiver{Checkpoints: &Checkpoints{Time: time.Hour, Save: func(Position) error { places++; return nil }}}
+				ok(t, whole.Receive(context.Background(), w.progs, name, bytes.NewReader(stream)))
+				if places < 8*17 {
+					t.Fatalf("%d places in %d bytes", places, len(stream))
 				}
-				for i := range all {
-					again := name + "-again"
-					ok(t, btrfs.Snapshot(filepath.Join(l.native, all[i].name), l.native, again, false))
-					from := Checkpoint{identityOf(t, stream), all[i].at}
-					if err := Skip(bytes.NewReader(stream), from.Position); err != nil || !bytes.Equal(digestOf(stream[:from.Offset]), from.Digest) {
-						t.Fatalf("checkpoint %d has another digest than its %d bytes: %v", i, from.Offset, err)
-					}
-					ok(t, Receiver{}.Resume(context.Background(), l.native, again, from, bytes.NewReader(stream[from.Offset:])))
-					wantSame(t, filepath.Join(l.native, name), filepath.Join(l.native, again))
-					wantStamped(t, filepath.Join(l.source, name), filepath.Join(l.native, again))
-					drop(t, l.native, again)
+				for n := 1; n <= places; n += 17 {
+					w.goOn(t, name, stream, n)
+					w.wantSameChain(t, round)
+					drop(t, w.native, name)
 				}
-				for _, k := range all {
-					drop(t, l.native, k.name)
-				}
+				w.goOn(t, name, stream, places/2) // on which the next is based
 				ok(t, testdisk.Mutate(live, 9, 60))
 			}
 		})
@@ -133,6 +128,46 @@ func TestInterruptedBehindEach(t *testing.T) {
 	for _, cmd := range []Cmd{CmdMkfile, CmdMkdir, CmdSymlink, CmdMkfifo, CmdRename, CmdWrite} {
 		if made[cmd] == 0 {
 			t.Errorf("there was no %s", cmd)
+		}
+	}
+}
+
+// goOn receives a stream up to the nth place at which that can be taken up, keeps what is there, and goes on with that.
+func (w *twins) goOn(t *testing.T, name string, stream []byte, nth int) {
+	t.Helper()
+	const kept = "kept"
+	from, dropped := Checkpoint{Identity: identityOf(t, stream)}, errors.New("the line dropped")
+	r := Receiver{Checkpoints: &Checkpoints{Time: time.Hour, Save: func(p Position) error {
+		if nth--; nth > 0 {
+			return nil
+		}
+		from.Position = p
+		return errors.Join(dropped, btrfs.Snapshot(filepath.Join(w.native, name), w.native, kept, true))
+	}}}
+	if err := r.Receive(context.Background(), w.native, name, bytes.NewReader(stream)); !errors.Is(err, dropped) {
+		t.Fatal(err)
+	}
+	drop(t, w.native, name)
+	ok(t, btrfs.Snapshot(filepath.Join(w.native, kept), w.native, name, false))
+	if err := Skip(bytes.NewReader(stream), from.Position); err != nil || !bytes.Equal(digestOf(stream[:from.Offset]), from.Digest) {
+		t.Fatalf("the %d bytes have another digest: %v", from.Offset, err)
+	}
+	ok(t, Receiver{}.Resume(context.Background(), w.native, name, from, bytes.NewReader(stream[from.Offset:])))
+	drop(t, w.native, kept)
+	wantStamped(t, filepath.Join(w.source, name), filepath.Join(w.native, name))
+}
+
+// wantSameChain compares the subvolumes up to number last.
+func (w *twins) wantSameChain(t *testing.T, last int) {
+	t.Helper()
+	ok(t, btrfs.Sync(w.progs))
+	ok(t, btrfs.Sync(w.native))
+	pair := testdisk.Twins{Resumed: true}
+	for n := range last + 1 {
+		diffs, err := pair.Compare(filepath.Join(w.progs, fmt.Sprint(n)), filepath.Join(w.native, fmt.Sprint(n)))
+		ok(t, err)
+		for _, diff := range diffs {
+			t.Errorf("%d: not interrupted, and gone on with: %s", n, diff)
 		}
 	}
 }

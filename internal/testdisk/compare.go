@@ -35,6 +35,10 @@ func CompareExact(a, b string) (diffs []string, err error) { return compare(a, b
 //
 // Sharing is seen within a subvolume and with those that were compared before it.
 type Twins struct {
+	// Resumed leaves out what FIEMAP calls shared. Of what goes on with a checkpoint, everything is as long as that is there; and once it is gone, the kernel calls some extents
+	// unshared that several files of the subvolume have, as the trees show.
+	Resumed bool
+
 	layouts [2]layouts
 }
 

@@ -261,11 +261,14 @@ func TestTwinsSee(t *testing.T) {
 			setTimes(t, a)
 			setTimes(t, b)
 			btrfs(t, "filesystem", "sync", d.Path)
-			diffs, err := new(testdisk.Twins).Compare(a, b)
-			ok(t, err)
-			switch {
-			case tc.want == "" && len(diffs) > 0, tc.want != "" && len(diffs) == 0, tc.want != "" && !slices.ContainsFunc(diffs, func(diff string) bool { return strings.Contains(diff, tc.want) }):
-				t.Errorf("differences = %q, want %q", diffs, tc.want)
+			for _, resumed := range []bool{false, true} {
+				twins := testdisk.Twins{Resumed: resumed}
+				diffs, err := twins.Compare(a, b)
+				ok(t, err)
+				switch {
+				case tc.want == "" && len(diffs) > 0, tc.want != "" && len(diffs) == 0, tc.want != "" && !slices.ContainsFunc(diffs, func(diff string) bool { return strings.Contains(diff, tc.want) }):
+					t.Errorf("resumed: %v, differences = %q, want %q", resumed, diffs, tc.want)
+				}
 			}
 		})
 	}
@@ -277,6 +280,19 @@ func TestTwinsSee(t *testing.T) {
 		ok(t, err)
 		if len(diffs) != 1 || !strings.Contains(diffs[0], "atime") {
 			t.Errorf("differences = %q", diffs)
+		}
+	})
+	t.Run("kept", func(t *testing.T) {
+		a, b := filepath.Join(d.Path, "nothing"), filepath.Join(d.Path, "nothing-b")
+		btrfs(t, "subvolume", "snapshot", "-r", b, b+"-kept")
+		btrfs(t, "filesystem", "sync", d.Path)
+		for resumed, want := range map[bool]bool{false: true, true: false} {
+			twins := testdisk.Twins{Resumed: resumed}
+			diffs, err := twins.Compare(a, b)
+			ok(t, err)
+			if found := slices.ContainsFunc(diffs, func(diff string) bool { return strings.Contains(diff, `"./same": extents`) }); found != want || resumed && len(diffs) > 1 { // and the atime
+				t.Errorf("resumed: %v, differences = %q", resumed, diffs)
+			}
 		}
 	})
 }

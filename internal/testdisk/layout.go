@@ -40,11 +40,11 @@ type blockOnDisk struct{ extent, offset uint64 }
 
 // extents compares the layouts of two files and describes the first difference.
 func (t *Twins) extents(a, b *os.File) (string, error) {
-	la, err := t.layouts[0].read(a)
+	la, err := t.layouts[0].read(a, !t.Resumed)
 	if err != nil {
 		return "", err
 	}
-	lb, err := t.layouts[1].read(b)
+	lb, err := t.layouts[1].read(b, !t.Resumed)
 	if err != nil {
 		return "", err
 	}
@@ -62,14 +62,16 @@ func (t *Twins) extents(a, b *os.File) (string, error) {
 	return fmt.Sprintf("extents: at %d: %+v, %+v", at, la[at], lb[at]), nil
 }
 
-func (l *layouts) read(f *os.File) (layout, error) {
+func (l *layouts) read(f *os.File, fiemap bool) (layout, error) {
 	items, err := fileExtents(f)
 	if err != nil {
 		return nil, err
 	}
-	shared, err := sharedExtents(f)
-	if err != nil {
-		return nil, err
+	var shared []fiemapExtent
+	if fiemap {
+		if shared, err = sharedExtents(f); err != nil {
+			return nil, err
+		}
 	}
 	if l.met == nil {
 		l.met = map[blockOnDisk]place{}
