@@ -1,10 +1,12 @@
 package sendstream
 
 import (
+	"bufio"
 	"bytes"
 	"compress/zlib"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -14,9 +16,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/internal/testdisk"
 )
 
@@ -117,6 +121,28 @@ func longest() io.Reader {
 	return io.MultiReader(bytes.NewReader(encode(subvol, mkfile("f"))), bytes.NewReader(head), io.LimitReader(zeros{}, MaxCommand-attributes), bytes.NewReader(tail))
 }
 
+// late is a stream that is a good one for some checkpoints, and then goes on like another, of which the beginning is left out.
+func late(other io.Reader) io.Reader {
+	_, _ = io.CopyN(io.Discard, other, int64(len(encode(subvol))))
+	data, n := make([]byte, 100<<10), 0
+	good := readerFunc(func(p []byte) (int, error) {
+		if n == 60 {
+			return 0, io.EOF
+		}
+		n++
+		name := fmt.Sprint("good", n)
+		return copy(p, encode(mkfile(name), write(name, 0, data))[headerSize:]), nil
+	})
+	return io.MultiReader(bytes.NewReader(encode(subvol)), bufio.NewReaderSize(good, 2*len(data)), other)
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// manySubvolumes are as many as a destination of years has.
+const manySubvolumes = 2000
+
 const hostileDir = "BTRKEEP_TEST_HOSTILE_DIR"
 
 // Hostile streams need no more memory than others.
@@ -125,8 +151,13 @@ const hostileDir = "BTRKEEP_TEST_HOSTILE_DIR"
 // the Go heap leave out what is mapped and not yet given back. The test binary itself is part of it.
 func TestReceiverMemory(t *testing.T) {
 	dir := testdisk.New(t, testdisk.Options{InMemory: true}).Path
-	for _, name := range []string{"nothing", "claims", "malformed", "longest"} {
+	for _, name := range []string{"nothing", "claims", "malformed", "longest", "checkpoints", "parent"} {
 		t.Run(name, func(t *testing.T) {
+			if name == "parent" {
+				for n := range manySubvolumes {
+					ok(t, btrfs.Create(dir, fmt.Sprintf("a backup of some name that is not too short, number %d", n)))
+				}
+			}
 			child := exec.Command(os.Args[0], "-test.run=^TestHostileChild$/^"+name+"$", "-test.v")
 			child.Env = append(os.Environ(), hostileDir+"="+dir)
 			out, err := child.CombinedOutput()
@@ -174,6 +205,31 @@ func TestHostileChild(t *testing.T) {
 			}
 		},
 		"longest": func(t *testing.T) { receive(t, "longest", Receiver{}, longest(), true) },
+		"checkpoints": func(t *testing.T) {
+			saved := 0
+			often := Checkpoints{Bytes: 2 << 20, Time: time.Hour, Save: func(Position) error {
+				saved++
+				remove(t, dir, "kept")
+				return btrfs.Snapshot(filepath.Join(dir, "received"), dir, "kept", true)
+			}}
+			for _, h := range claims() {
+				before := saved
+				receive(t, h.name, Receiver{Decompress: h.decompress, Checkpoints: &often}, late(h.stream()), false)
+				if saved < before+2 {
+					t.Errorf("%s: %d checkpoints", h.name, saved-before)
+				}
+			}
+			receive(t, "longest", Receiver{Checkpoints: &often}, late(longest()), true)
+			remove(t, dir, "kept")
+		},
+		"parent": func(t *testing.T) { // all that are there are looked at
+			for _, confined := range []bool{false, true} {
+				err := Receiver{Confined: confined}.Receive(context.Background(), dir, "received", bytes.NewReader(encode(snapshot, end)))
+				if !errors.Is(err, btrfs.ErrParentMissing) {
+					t.Error(err)
+				}
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t)
