@@ -21,20 +21,22 @@ for_test  = $(for_btrfs) $(for_man) dpkg-deb=dpkg rpm=rpm shellcheck=shellcheck 
             gcc=gcc /usr/include/stdio.h=libc6-dev /usr/include/linux/btrfs.h=linux-libc-dev
 for_long  = $(for_test) lintian=lintian mmdebstrap=mmdebstrap systemd-nspawn=systemd-container nsenter=util-linux
 
+# Names of tests without their Test, whole: what only begins or ends like one is not meant.
+all_but     = -skip "^Test($(1))$$"
+only        = -run "^Test($(1))$$"
 # The tests of jobs that choose their receiver, or whose receiver is always the own one: once is enough.
-native_only = GoesOn|StartsOver|Interrupted|TornOff|PowerCut|Lacks|OtherRefusals|Others
+native_only = AboveInterruptedGoesOn|TransferGoesOn.*|IncrementalTransferGoesOn|GoesOnAfterSendFailed|TransferStartsOver|OtherReceiverStartsOver|Interrupted|TornOff|PowerCut|PowerCutAfterReceiver|ReceiverLacksParents|OtherRefusalsAreFailures|CheckpointsOfOthersStay
 # Those of what only this machine does: looking into files, programs that receive, files of state, locks that the test itself holds; and those that go
 # through more days than what was received today can have.
-here_only   = $(native_only)|Group|Find|Follow|Verify|Drill|Fingerprint|When|Slots|Estimate|StatusOfProofs|Uneventful|Busy|Program|Older|Stage|RestoreKilled|Planted|ProtectionLasts|Symlinked|WithoutConfiguration|TwoDisks|TimeZone|HourlyThrough|ClockJumps|AwayForLong
+here_only   = $(native_only)|Group.*|MembersOfAGroup|Find.*|Follow.*|Verify.*|NoteVerify|Drill.*|FingerprintsArePruned|ParseWhen.*|Slots|EstimateFallsBack|PlanEstimates|StatusOfProofs|StateOfUneventfulRuns|BusyDestination|Program.*|OlderReceiver|StageFailsAtTheEnd|RestoreKilled|RestorePlanted|ProtectionLasts|SymlinkedDestination|RestoreWithoutConfiguration|TwoDisksInTurnForAYear|TimeZoneChanges|HourlyThroughDaylightSaving|ClockJumps.*|DiskAwayForLong
 # Those that do one thing after the other, for long.
-one_by_one  = TwoDisks|OddPaths|RestoreKilled|RestoreInPlace|PowerCut|TornOff|Interrupted|TimeZone|DaylightSaving|Program|Older|Stage|Planted|ClockJumps|AwayForLong
+one_by_one  = TwoDisksInTurnForAYear|OddPaths|RestoreKilled|RestoreInPlace.*|PowerCut|PowerCutAfterReceiver|TornOff|Interrupted|AboveInterruptedGoesOn|TimeZoneChanges|HourlyThroughDaylightSaving|Program.*|OlderReceiver|StageFailsAtTheEnd|RestorePlanted|ClockJumps.*|DiskAwayForLong
 # Those of what does not depend on who receives.
-no_receiver = TwoDisks|TimeZone|DaylightSaving|Verify|Find|Follow|Fingerprint|ClockJumps|AwayForLong|Pin|When|Slots
+no_receiver = TwoDisksInTurnForAYear|TimeZoneChanges|HourlyThroughDaylightSaving|Verify.*|NoteVerify|Find.*|Follow.*|DrillFindsDamage|DrillByFingerprint|FingerprintsArePruned|ClockJumps.*|DiskAwayForLong|Pin.*|ParseWhen.*|Slots
 # Those that take long with a login in each run, and tell nothing new then.
-slow_far    = InPlace|Adopts|PinBeside|RestoreMounted
-
+slow_far    = RestoreInPlace.*|RestoreAdopts|PinBesidePrune
 # Those in jobs and jobs/remote, and nowhere else, that interrupt transfers again and again and tell what that has cost: test-long prints it.
-measured    = ^Test(Interrupted|TornOff|Cuts)$$
+measured    = Interrupted|TornOff|Cuts
 
 .PHONY: help
 help: ## this list
@@ -75,23 +77,23 @@ test: ## all tests but the long ones, on real file systems if root
 	@tools/install-deps.sh $(for_test) || [ "$$(id -u)" != 0 ]
 	$(GO) test -count=1 -timeout 10m $(at_once) $(TESTFLAGS) ./...
 	@tools/each.sh 'push pull btrfs-progs' sh -c 'case $$0 in \
-		btrfs-progs) BTRKEEP_TEST_RECEIVER=$$0 $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -skip "$(native_only)|$(no_receiver)" ./jobs;; \
-		*) BTRKEEP_TEST_PLACE=$$0 $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -skip "$(here_only)|$(slow_far)" ./jobs;; esac'
+		btrfs-progs) BTRKEEP_TEST_RECEIVER=$$0 $(GO) test -count=1 -timeout 10m $(TESTFLAGS) $(call all_but,$(native_only)|$(no_receiver)) ./jobs;; \
+		*) BTRKEEP_TEST_PLACE=$$0 $(GO) test -count=1 -timeout 10m $(TESTFLAGS) $(call all_but,$(here_only)|$(slow_far)) ./jobs;; esac'
 	[ "$$(uname -m)" != x86_64 ] || BTRKEEP_TEST_GOARCH=386 $(GO) test -count=1 -timeout 10m $(TESTFLAGS) -run Scripts ./cmd/btrkeep
 
 .PHONY: race
 race: ## the tests of what runs side by side, under the race detector
 	@tools/install-deps.sh $(for_test)
-	CGO_ENABLED=1 $(GO) test -count=1 -short -race -timeout 10m $(at_once) $(TESTFLAGS) -skip '$(one_by_one)' ./daemon/... ./jobs ./jobs/remote ./jobs/remote/wire ./btrfs ./internal/child
+	CGO_ENABLED=1 $(GO) test -count=1 -short -race -timeout 10m $(at_once) $(TESTFLAGS) $(call all_but,$(one_by_one)) ./daemon/... ./jobs ./jobs/remote ./jobs/remote/wire ./btrfs ./internal/child
 
 .PHONY: test-long
 test-long: ## also those that take long: booted systemd, many kills, many power cuts (root)
 	@tools/install-deps.sh $(for_long)
-	BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) -skip '$(measured)' ./...
-	BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 2h -v -run '$(measured)' $(TESTFLAGS) ./jobs ./jobs/remote
-	BTRKEEP_LONG=1 BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) -skip '$(native_only)' ./jobs
+	BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) $(call all_but,$(measured)) ./...
+	BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 2h -v $(call only,$(measured)) $(TESTFLAGS) ./jobs ./jobs/remote
+	BTRKEEP_LONG=1 BTRKEEP_TEST_RECEIVER=btrfs-progs $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) $(call all_but,$(native_only)) ./jobs
 	CGO_ENABLED=1 $(GO) test -count=1 -short -race -timeout 1h $(TESTFLAGS) ./daemon/... ./jobs/... ./btrfs ./internal/child
-	for place in push pull; do BTRKEEP_LONG=1 BTRKEEP_TEST_PLACE=$$place $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) -skip '$(here_only)' ./jobs || exit; done
+	for place in push pull; do BTRKEEP_LONG=1 BTRKEEP_TEST_PLACE=$$place $(GO) test -count=1 -tags long -timeout 2h $(TESTFLAGS) $(call all_but,$(here_only)) ./jobs || exit; done
 	[ "$$(uname -m)" != x86_64 ] || BTRKEEP_TEST_GOARCH=386 BTRKEEP_LONG=1 $(GO) test -count=1 -tags long -timeout 1h $(TESTFLAGS) ./cmd/btrkeep
 
 .PHONY: fuzz
