@@ -29,15 +29,24 @@ var update = flag.Bool("update", false, "write what the program does now into th
 //	mutate DIR SEED       changes files below DIR
 //	unmount $DST1         takes the disk away; remount brings it back
 func TestScripts(t *testing.T) {
+	runScripts(t, "", testscript.Params{Dir: "testdata/script", UpdateScripts: *update})
+}
+
+// Whoever receives, people see the same.
+func TestScriptsOfTheMainPath(t *testing.T) {
+	runScripts(t, "btrfs-progs", testscript.Params{Files: []string{"testdata/script/run.txtar", "testdata/script/status.txtar", "testdata/script/restore.txtar"}})
+}
+
+// runScripts runs scripts with a receiver in each configuration; "" is the default.
+func runScripts(t *testing.T, receiver string, p testscript.Params) {
 	path := program(t)
 	testscript.Run(t, testscript.Params{
-		Dir:           "testdata/script",
-		UpdateScripts: *update,
+		Dir: p.Dir, Files: p.Files, UpdateScripts: p.UpdateScripts,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TZ", "UTC")
 			env.Setenv("BTRKEEP_STATE_DIR", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("BTRKEEP_RUNTIME_DIR", filepath.Join(env.WorkDir, "run"))
-			env.Values[scriptKey{}] = &script{t: env.T().(testing.TB), program: path, disks: map[string]*testdisk.Disk{}, names: map[string]string{}}
+			env.Values[scriptKey{}] = &script{t: env.T().(testing.TB), program: path, receiver: receiver, disks: map[string]*testdisk.Disk{}, names: map[string]string{}}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -55,10 +64,11 @@ type scriptKey struct{}
 
 // script is what the commands of one script share.
 type script struct {
-	t       testing.TB
-	program string
-	disks   map[string]*testdisk.Disk // by mount point
-	names   map[string]string         // of snapshots: what they are masked as
+	t        testing.TB
+	program  string
+	receiver string
+	disks    map[string]*testdisk.Disk // by mount point
+	names    map[string]string         // of snapshots: what they are masked as
 }
 
 func withScript(do func(*script, *testscript.TestScript, []string)) func(*testscript.TestScript, bool, []string) {
@@ -97,6 +107,9 @@ func (s *script) mutate(ts *testscript.TestScript, args []string) {
 
 func (s *script) config(ts *testscript.TestScript, args []string) {
 	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	if s.receiver != "" {
+		text = fmt.Sprintf("receiver = %q\n%s", s.receiver, text)
+	}
 	ts.Check(os.WriteFile(filepath.Join(ts.Getenv("WORK"), "btrkeep.toml"), []byte(text), 0o600))
 }
 
@@ -163,6 +176,9 @@ func (s *script) mask(ts *testscript.TestScript, text string) string {
 		}
 		return s.names[name]
 	})
+	if s.receiver != "" { // whose line comes before those of the script
+		text = strings.ReplaceAll(text, "btrkeep.toml:2:", "btrkeep.toml:1:")
+	}
 	for _, m := range masks {
 		text = m.pattern.ReplaceAllString(text, m.with)
 	}
