@@ -149,13 +149,15 @@ func (d *differential) note(said string) {
 	d.said[said]++
 }
 
-// keep writes the streams of a chain to where TestKeptStreams finds them.
+// keep writes the streams of a chain, and what their sources hold, to where TestKeptStreams finds them.
 func keep(t rapid.TB, name string, chain []transfer) {
 	dir := filepath.Join("testdata", "kept", name)
 	ok(t, os.RemoveAll(dir))
 	ok(t, os.MkdirAll(dir, 0o755))
 	for n, c := range chain {
-		ok(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.stream", n)), c.stream, 0o644))
+		file := filepath.Join(dir, fmt.Sprint(n))
+		ok(t, os.WriteFile(file+".stream", c.stream, 0o644))
+		ok(t, os.WriteFile(file+".manifest", []byte(strings.Join(c.wanted(t), "\n")+"\n"), 0o644))
 	}
 }
 
@@ -169,7 +171,10 @@ func TestKeptStreams(t *testing.T) {
 	}
 	for _, dir := range dirs {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			w.apply(t, kept(t, dir))
+			chain := kept(t, dir)
+			if accepted, said := w.apply(t, chain); accepted < len(chain) {
+				t.Errorf("refused: %s", said)
+			}
 		})
 	}
 }
@@ -185,7 +190,9 @@ func kept(t testing.TB, dir string) []transfer {
 		ok(t, err)
 		first, err := NewDecoder(bytes.NewReader(stream)).Next()
 		ok(t, err)
-		chain = append(chain, transfer{name: first.Path(), stream: stream})
+		manifest, err := os.ReadFile(strings.TrimSuffix(file, ".stream") + ".manifest")
+		ok(t, err)
+		chain = append(chain, transfer{name: first.Path(), stream: stream, manifest: strings.Split(strings.TrimSpace(string(manifest)), "\n")})
 	}
 	return chain
 }

@@ -44,9 +44,21 @@ var sendings = []sending{{"v1", 1, false}, {"v2", 2, false}, {"compressed", 2, t
 
 // transfer is the stream of one snapshot.
 type transfer struct {
-	name   string
-	source string // path of the snapshot; "" if only its stream was kept
-	stream []byte
+	name     string
+	stream   []byte
+	source   string   // path of the snapshot; "" if it is gone
+	manifest []string // of the snapshot, if it is gone
+}
+
+// wanted is the manifest of the snapshot.
+func (c transfer) wanted(t rapid.TB) []string {
+	t.Helper()
+	if c.source == "" {
+		return c.manifest
+	}
+	manifest, err := testdisk.Manifest(c.source)
+	ok(t, err)
+	return manifest
 }
 
 // snapshotOf is a snapshot in a chain.
@@ -71,7 +83,7 @@ func (w *twins) send(t rapid.TB, chain []snapshotOf, how sending) (out []transfe
 		if err := errors.Join(err, s.Close()); err != nil {
 			return nil, err
 		}
-		out = append(out, transfer{c.name, path, stream})
+		out = append(out, transfer{name: c.name, stream: stream, source: path})
 		info, err := btrfs.Info(path)
 		ok(t, err)
 		before = append(before, info.ID)
@@ -132,82 +144,34 @@ func (w *twins) receive(chain []transfer) string {
 	return ""
 }
 
+// compare holds what both have made of a chain against each other, and what Receiver has made of it against the source.
 func (w *twins) compare(t rapid.TB, chain []transfer) {
 	t.Helper()
 	ok(t, btrfs.Sync(w.progs))
 	ok(t, btrfs.Sync(w.native))
-	var pair testdisk.Twins
+	k := known{t: t, properties: map[string]bool{}, ends: map[int64]bool{}}
+	pair := testdisk.Twins{Known: k.difference}
 	for _, c := range chain {
 		progs, native := filepath.Join(w.progs, c.name), filepath.Join(w.native, c.name)
+		k.progs, k.native, k.inherited = progs, native, map[string]bool{}
+		k.stream(c.stream)
 		diffs, err := pair.Compare(progs, native)
 		ok(t, err)
-		var heirs inherited
 		for _, diff := range diffs {
-			if !heirs.onPurpose(diff) {
-				t.Errorf("%s, by btrfs receive and by Receiver: %s", c.name, diff)
-			}
+			t.Errorf("%s, by btrfs receive and by Receiver: %s", c.name, diff)
 		}
-		if c.source == "" {
-			continue
+		if c.source != "" {
+			wantStamped(t, c.source, native)
 		}
-		wantStamped(t, c.source, native)
-		diffs, err = testdisk.Compare(c.source, native)
+		begin, err := NewDecoder(bytes.NewReader(c.stream)).Next()
 		ok(t, err)
-		for _, diff := range diffs {
-			if !fromSending(diff) {
-				t.Errorf("%s and the source: %s", c.name, diff)
-			}
+		is, err := btrfs.Info(native)
+		ok(t, err)
+		if !is.ReadOnly || is.ReceivedUUID != begin.UUID(AttrUUID) || is.Stransid != begin.Uint(AttrCtransid) {
+			t.Errorf("%+v is not what was received from %s", is, begin)
 		}
+		k.manifest(c.wanted(t))
 	}
-}
-
-// inherited notes the paths of what has inherited a property with btrfs receive.
-type inherited map[string]bool
-
-// onPurpose reports whether a difference between what btrfs receive makes and what Receiver makes is wanted. In all of these it is Receiver that is like
-// the source, which is compared with it as well.
-func (p *inherited) onPurpose(diff string) bool {
-	path, what, _ := strings.Cut(diff, `": `)
-	what, values, _ := strings.Cut(what, ": ")
-	switch {
-	case path == `".` && what == "mtime":
-		// btrfs receive changes the time of the root directory with each file that it makes there under a temporary name.
-		return true
-	case what == "xattrs" && strings.Contains(values, xattrACLAccess+"="):
-		// What btrfs receive makes in the root inherits the root's default ACL, whether or not it had one at the source,
-		return true
-	case what == "xattrs" && strings.Contains(values, xattrCompression+"="):
-		// and its property,
-		if *p == nil {
-			*p = inherited{}
-		}
-		(*p)[path] = true
-		return true
-	case what == "content":
-		// What Linux 6.18 does not send: see clearSector.
-		var at int
-		n, _ := fmt.Sscanf(values, "differs at byte %d", &at)
-		return n == 1 && at < 4096
-	case what == "extents":
-		// and is compressed then.
-		return (*p)[path]
-	}
-	return false
-}
-
-// fromSending reports whether a difference between source and backup is known not to be the receiver's.
-func fromSending(diff string) bool {
-	// SEEK_HOLE finds no preallocated ranges in a file that has as many blocks as bytes, and finds them in others. How the extents lie is for the
-	// comparison of the receivers.
-	if strings.Contains(diff, `": holes: `) {
-		return true
-	}
-	// A compressed file that lies in the inode and was lengthened by fallocate(2) within the first sector is sent without its new length by Linux 6.18
-	// if its data is sent compressed.
-	var was, is int
-	i := strings.LastIndex(diff, `": size: `)
-	n, _ := fmt.Sscanf(diff[i+1:], `: size: %d, %d`, &was, &is)
-	return n == 2 && is < was && was <= 4096
 }
 
 // complete reports whether a backup is at path.

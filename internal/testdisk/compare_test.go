@@ -10,8 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/btrkeep/btrkeep/internal/testdisk"
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/btrkeep/btrkeep/internal/testdisk"
 )
 
 // Every fact that a backup must carry, changed alone, is seen by both.
@@ -76,8 +78,8 @@ func TestCompareSees(t *testing.T) {
 				smallTree(t, dir)
 			}
 			wantDiffs(t, a, b, 0)
-			if digestOf(t, a) != digestOf(t, b) {
-				t.Fatal("equal trees have different digests")
+			if digestOf(t, a) != digestOf(t, b) || !slices.Equal(manifestOf(t, a), manifestOf(t, b)) {
+				t.Fatal("equal trees have different digests or manifests")
 			}
 			tc.change(t, func(name string) string { return filepath.Join(b, name) })
 			setTimes(t, b)
@@ -88,6 +90,9 @@ func TestCompareSees(t *testing.T) {
 			}
 			if digestOf(t, a) == digestOf(t, b) {
 				t.Error("the digest is the same")
+			}
+			if same := slices.Equal(manifestOf(t, a), manifestOf(t, b)); same != (name == "hole filled") {
+				t.Errorf("the manifest is the same: %v", same)
 			}
 		})
 	}
@@ -104,6 +109,15 @@ func TestCompareSees(t *testing.T) {
 		ok(t, err)
 		if len(diffs) != 3 {
 			t.Errorf("exact differences = %q, want 3", diffs)
+		}
+		inA, inB, differ := manifestOf(t, a), manifestOf(t, b), 0
+		for n := range inA {
+			if inA[n] != inB[n] {
+				differ++
+			}
+		}
+		if differ != 2 {
+			t.Errorf("%d lines of the manifest differ, want 2:\n%s", differ, strings.Join(inB, "\n"))
 		}
 	})
 	t.Run("hole either way", func(t *testing.T) {
@@ -125,6 +139,13 @@ func TestCompareSees(t *testing.T) {
 		}
 		wantDiffs(t, a, b, 20)
 	})
+}
+
+func manifestOf(t *testing.T, dir string) []string {
+	t.Helper()
+	lines, err := testdisk.Manifest(dir)
+	ok(t, err)
+	return lines
 }
 
 func smallTree(t *testing.T, dir string) {
@@ -168,6 +189,9 @@ func TestCompareSendReceive(t *testing.T) {
 		received := filepath.Join(target.Path, filepath.Base(snapshot))
 		wantDiffs(t, live, snapshot, 0)
 		wantDiffs(t, snapshot, received, 0)
+		if diff := cmp.Diff(manifestOf(t, snapshot), manifestOf(t, received)); diff != "" {
+			t.Errorf("the manifest of what was received differs: %s", diff)
+		}
 		if last == "" && digestOf(t, snapshot) != digestOf(t, received) {
 			t.Error("a full send gave another digest")
 		}
