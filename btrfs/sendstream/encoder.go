@@ -16,7 +16,7 @@ type Encoder struct {
 	buf     []byte
 }
 
-// NewEncoder writes the header of a stream of protocol 1 or 2.
+// NewEncoder writes the header of a stream of protocol 1 to 3.
 func NewEncoder(dst io.Writer, version int) (*Encoder, error) {
 	if version < 1 || version > MaxVersion {
 		return nil, fmt.Errorf("%w: version %d", ErrVersion, version)
@@ -43,12 +43,13 @@ type Value struct {
 	Bytes []byte
 }
 
-// Uint makes a value of 4 or 8 bytes, as the attribute has.
+// Uint makes a value of 1, 4 or 8 bytes, as the attribute has.
 func Uint(a Attr, v uint64) Value {
-	if int(a) < len(attributes) && attributes[a].size == 4 {
-		return Value{a, binary.LittleEndian.AppendUint32(nil, uint32(v))}
+	raw := binary.LittleEndian.AppendUint64(nil, v)
+	if int(a) < len(attributes) && attributes[a].size > 0 && attributes[a].size < len(raw) {
+		raw = raw[:attributes[a].size]
 	}
-	return Value{a, binary.LittleEndian.AppendUint64(nil, v)}
+	return Value{a, raw}
 }
 
 // Text makes a path, name or link target.

@@ -88,7 +88,7 @@ func (w *twins) incremental(t *testing.T, fill func(root string), change func(ro
 			t.Errorf("%s: refused: %s", how.name, said)
 		}
 		if *update && how.version == 2 && !how.compressed && len(chain[0].stream)+len(chain[1].stream) < 16<<10 {
-			keep(t, strings.NewReplacer("_", "-", ",", "").Replace(filepath.Base(t.Name())), chain)
+			keep(t, filepath.Join(keptDir, strings.NewReplacer("_", "-", ",", "").Replace(filepath.Base(t.Name()))), chain)
 		}
 	}
 }

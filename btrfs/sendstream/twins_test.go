@@ -108,9 +108,8 @@ func (w *twins) apply(t rapid.TB, chain []transfer) (accepted int, said string) 
 	if accepted == len(chain) && said != "" {
 		t.Errorf("btrfs receive: %s", said)
 	}
-	var r Receiver
 	for n, c := range chain {
-		err := r.Receive(context.Background(), w.native, c.name, bytes.NewReader(c.stream))
+		err := receiveHere(w.native, c.name, c.stream)
 		if err != nil && n < accepted {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ func TestVerityLayout(t *testing.T) {
 func TestVerity(t *testing.T) {
 	dir := testdisk.New(t, testdisk.Options{}).Path
 	stream := streamOf(t, 3, subvol, mkfile("a"), write("a", 0, []byte("text")),
-		command(CmdEnableVerity, path("a"), Value{AttrVerityAlgorithm, []byte{unix.FS_VERITY_HASH_ALG_SHA256}}, Value{AttrVerityBlockSize, []byte{0, 16, 0, 0}},
+		command(CmdEnableVerity, path("a"), Uint(AttrVerityAlgorithm, unix.FS_VERITY_HASH_ALG_SHA256), Uint(AttrVerityBlockSize, 4096),
 			Value{AttrVeritySaltData, []byte("salt")}, Value{AttrVeritySigData, nil}), end)
 	err := Receiver{}.Receive(context.Background(), dir, "sent", bytes.NewReader(stream))
 	if err != nil {
