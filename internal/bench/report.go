@@ -55,7 +55,7 @@ func (r *report) print(out io.Writer) error {
 		return err
 	}
 	printTransfers(w, r.Transfers)
-	printPairs(w, r.Receives, "Receiving a stream that is in memory, until the data is on the disk, and without that last sync. The bare calls are the least that a receiver can do: what it makes the kernel do, without a check.\nThe aim: with small files, btrfs receive takes at least 1.8 times the wall time and twice the CPU; with large ones, as long.")
+	printPairs(w, r.Receives, "Receiving a stream that is in memory, until the data is on the disk, and without that last sync. The bare calls are the least that a receiver can do: what it makes the kernel do, without a check.\nThe aim: with small files, btrfs receive takes at least 1.8 times the wall time and twice the CPU, but for the sync, which is the same for both; with large ones, as long.")
 	printPairs(w, r.Sends, "Sending from cold caches to nobody. MB/s is of the files' data.")
 	printPairs(w, r.Together, "Two native receives into one file system, each until its data is on the disk.")
 	printPairs(w, r.Verifies, "A backup held against its snapshot: verify --deep, and rsync -nac, which looks neither at xattrs nor at which names are one file. MB/s is of both.\nThe aim: rsync takes at least 0.9 times the wall time of btrkeep.")
