@@ -2,6 +2,7 @@ package sendstream
 
 import (
 	"errors"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,16 +43,20 @@ func hasXattr(fd int, name string) (bool, error) {
 	return err == nil, err
 }
 
-// compression gives the property that a call of getxattr(2) reads; "" if there is none.
+// compression gives the algorithm of the property that a call of getxattr(2) reads, without the level, which is not handed down; "" if there is none.
 func compression(get func(name string, value []byte) (int, error)) (string, error) {
 	var value [64]byte
 	n, err := get(xattrCompression, value[:])
-	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) {
+	switch {
+	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.EOPNOTSUPP):
 		return "", nil
-	} else if err != nil {
+	case errors.Is(err, unix.ERANGE): // the kernel looks at how a value begins, and keeps all of it
+		return "one that nobody wishes", nil
+	case err != nil:
 		return "", err
 	}
-	return string(value[:n]), nil
+	algorithm, _, _ := strings.Cut(string(value[:n]), ":")
+	return algorithm, nil
 }
 
 // wish is how what is stored in the directory dir is to be compressed: as the property of the subvolume that it lies in says, which the kernel has new subvolumes inherit. It is "" if that

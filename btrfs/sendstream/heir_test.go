@@ -19,7 +19,7 @@ import (
 func TestCompressionOfDestination(t *testing.T) {
 	l := newLab(t, "")
 	for _, root := range []string{l.progs, l.native} {
-		ok(t, unix.Setxattr(root, xattrCompression, []byte("zstd"), 0))
+		ok(t, unix.Setxattr(root, xattrCompression, []byte("zstd:3"), 0))
 		ok(t, os.MkdirAll(filepath.Join(root, "backups/here"), 0o700))
 	}
 	l.progs, l.native = filepath.Join(l.progs, "backups/here"), filepath.Join(l.native, "backups/here")
@@ -41,6 +41,9 @@ func TestCompressionOfDestination(t *testing.T) {
 	write("lzo/without")
 	ok(t, unix.Setxattr(filepath.Join(live, "lzo"), xattrCompression, []byte("lzo"), 0))
 	write("lzo/with")
+	ok(t, os.Mkdir(filepath.Join(live, "long"), 0o700))
+	ok(t, unix.Setxattr(filepath.Join(live, "long"), xattrCompression, []byte("zlib"+strings.Repeat(" and so on", 20)), 0)) // the kernel takes it
+	write("long/with")
 	takeSnapshot(t, live, "1")
 	ok(t, l.apply(t, Receiver{}, "0"))
 	increment := send(t, "-p", filepath.Join(l.source, "0"), filepath.Join(l.source, "1"))
