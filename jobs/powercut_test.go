@@ -71,7 +71,7 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// The power goes when a receiver has just said that it is done. What it left, under its hidden name yet, is the snapshot: a received UUID is never on the disk before that what it stands for is.
+// The power goes when a receiver has just said that it is done. What it left, under its hidden name yet, is the snapshot.
 func TestPowerCutAfterReceiver(t *testing.T) {
 	for name, receiver := range map[string]local.Receiver{"native": local.Native{}, "btrfs-progs": local.Progs{}} {
 		t.Run(name, func(t *testing.T) {

@@ -146,7 +146,7 @@ func TestResumeMeetsBadDisk(t *testing.T) {
 		Receiver: local.Native{Checkpoint: config.Checkpoint{Bytes: 1 << 30, Time: config.Duration(time.Hour)}},
 		done:     func() error { return syscall.EIO },
 	}}.Open
-	if tr := transfer(t, w.run(), "d1"); tr.Result != jobs.ResultFailed || len(left) != 1 || !strings.Contains(tr.Hint, filepath.Base(left[0])) || !strings.Contains(tr.Hint, w.job.Destinations[0].URL) {
+	if tr := transfer(t, w.run(), "d1"); tr.Result != jobs.ResultFailed || len(left) != 1 || !strings.Contains(tr.Hint, kept.Checkpoint.UUID.String()) || !strings.Contains(left[0], kept.Checkpoint.UUID.String()) || !strings.Contains(tr.Hint, w.job.Destinations[0].URL) {
 		t.Errorf("%+v does not name %q", tr, left)
 	}
 	if again := w.checkpoints(0); len(again) != 1 || again[0].UUID != kept.UUID {

@@ -99,8 +99,8 @@ func (s *sender) transfer(ctx context.Context, snap Snapshot, backups []Backup, 
 		if otherwise && ctx.Err() == nil {
 			s.abandon(ctx, snap, err)
 		}
-		if a.from != nil {
-			err = resumeError(err, s.cfg.URL, a.from.Name)
+		if a.from != nil && !otherwise {
+			err = resumeError(err, s.cfg.URL, snap.StreamUUID())
 		}
 		err = transferError(err)
 		t.Error, t.Hint = err.Error(), Hint(err)
@@ -304,12 +304,12 @@ func transferError(err error) error {
 
 // resumeError is transferError for what may come from what was kept of the transfer. That is not given up because of an error of the disk: most of those are of one that was torn off, and it can be
 // nearly all of a first backup.
-func resumeError(err error, destination, kept string) error {
+func resumeError(err error, destination string, id btrfs.UUID) error {
 	if Hint(err) != "" || !says(err, syscall.EIO) {
 		return err
 	}
 	return &HintError{err, fmt.Sprintf("the disk reports errors: see the kernel's log and `btrfs device stats`. If the error comes again with the disk in order, a bad sector may lie under what was kept of this transfer: "+
-		"delete the subvolume %s in %s, and it starts over", kept, destination)}
+		"delete the hidden subvolume in %s whose name has %s in it, and it starts over", destination, id)}
 }
 
 // reporter counts the bytes of one transfer and passes on how it goes.
