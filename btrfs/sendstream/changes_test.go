@@ -41,7 +41,7 @@ func (s *shaper) change() {
 	err := changes[s.number("change", len(changes))]()
 	harmless := []error{
 		unix.ENOENT, unix.EEXIST, unix.ENOTDIR, unix.EISDIR, unix.ENOTEMPTY, unix.EINVAL, unix.EPERM, unix.ELOOP, unix.EACCES, unix.EOPNOTSUPP,
-		unix.ENXIO, unix.ENAMETOOLONG, unix.ENODATA, unix.EFBIG, unix.EMLINK, unix.EBUSY, unix.ETXTBSY, unix.ENOTTY,
+		unix.ENXIO, unix.ENAMETOOLONG, unix.ENODATA, unix.EFBIG, unix.EMLINK, unix.EBUSY, unix.ETXTBSY, unix.ENOTTY, unix.ESPIPE,
 	}
 	if err != nil && !slices.ContainsFunc(harmless, func(h error) bool { return errors.Is(err, h) }) {
 		s.r.Fatal(err)
