@@ -37,7 +37,13 @@ func TestReceiverDoesNotInherit(t *testing.T) {
 	ok(t, unix.Setxattr(filepath.Join(source, "olddir"), xattrCompression, []byte("zlib"), 0))
 	ok(t, os.Rename(filepath.Join(source, "empty"), filepath.Join(source, "olddir/empty")))
 	first := takeSnapshot(t, source, "first")
-	ok(t, receive(target, "first", send(t, first)))
+	full := send(t, first)
+	wantSent(t, []string{
+		`set_xattr \. xattr_name=system.posix_acl_default`, "rename o… path_to=dir$", "set_xattr dir xattr_name=system.posix_acl_default",
+		"set_xattr olddir xattr_name=btrfs.compression", "rename o… path_to=cloned", "!set_xattr cloned", "rename o… path_to=olddir/sub", "!set_xattr olddir/sub",
+		"rename o… path_to=dir/cloned", "!set_xattr dir/cloned", "set_xattr dir/heir xattr_name=system.posix_acl_access",
+	}, "v1", full)
+	ok(t, receive(target, "first", full))
 	wantBackup(t, first, filepath.Join(target, "first"))
 
 	ok(t, unix.Removexattr(source, xattrACLDefault))
@@ -45,7 +51,12 @@ func TestReceiverDoesNotInherit(t *testing.T) {
 		corpusTree(t, filepath.Join(dir, "olddir"))
 	}
 	second := takeSnapshot(t, source, "second")
-	ok(t, receive(target, "second", send(t, "-p", first, second)))
+	changed := send(t, "-p", first, second)
+	wantSent(t, []string{
+		`remove_xattr \. xattr_name=system.posix_acl_default`, "rename o… path_to=olddir/lzo", `set_xattr olddir/lzo xattr_name=btrfs.compression xattr_data="lzo"`,
+		"rename o… path_to=dir/olddir/cloned", "!set_xattr dir/olddir/cloned",
+	}, "v1", changed)
+	ok(t, receive(target, "second", changed))
 	wantBackup(t, second, filepath.Join(target, "second"))
 }
 

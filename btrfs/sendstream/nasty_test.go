@@ -16,7 +16,10 @@ import (
 )
 
 // change is what becomes of a tree between two snapshots.
-type change struct{ before, after func(scene) }
+type change struct {
+	before, after func(scene)
+	sent          []string // patterns for wantSent, of the stream of the change; those with "full: " of the stream of what was before
+}
 
 // The incremental sends that went wrong in one kernel or receiver or another in the last ten years arrive as they were sent, and as btrfs receive would
 // have them.
@@ -28,7 +31,7 @@ func TestReceiveNasty(t *testing.T) {
 	maps.Copy(all, nastyMetadata)
 	for name, test := range all {
 		t.Run(name, func(t *testing.T) {
-			w.incremental(t, func(root string) { test.before(scene{t, root}) }, func(root string) string { test.after(scene{t, root}); return root })
+			w.incremental(t, func(root string) { test.before(scene{t, root}) }, func(root string) string { test.after(scene{t, root}); return root }, test.sent...)
 		})
 	}
 	// The highest inode numbers, free again, are given out anew only where the file system was mounted or the subvolume made since.
@@ -47,7 +50,7 @@ func TestReceiveNasty(t *testing.T) {
 			s.file(4000, "d/last", "z2")
 			s.move("f", "z")
 			return s.root
-		})
+		}, "rename z path_to=o…", "link z path_link=f", "unlink d/g", `mkdir o\S+ ino=259`, "unlink o…", `mkfile o\S+ ino=260`, "rename d/last path_to=o…", "rmdir o…", `mkfile o\S+ ino=261`)
 	})
 	// A parent that is no ancestor: all that they share is extents.
 	t.Run("unrelated parent", func(t *testing.T) {
@@ -62,13 +65,13 @@ func TestReceiveNasty(t *testing.T) {
 			s.clone("source/d/g", 0, 0, "again/f/g", 0)
 			s.clone("source/f", 4096, 8192, "again/d", 0)
 			return s.at("again")
-		})
+		}, "rename d path_to=o…", `mkdir o\S+ ino=257`, "clone f/g .*clone_path=d/g clone_offset=0 clone_len=100000", "rmdir o…", "clone d .*clone_path=f clone_offset=4096 clone_len=8192")
 	})
 }
 
 // incremental makes a subvolume, has it filled and changed with a snapshot after each, and sends those in every way. change gives the subvolume that the
-// second is taken of: the same, or one called again.
-func (w *twins) incremental(t *testing.T, fill func(root string), change func(root string) string) {
+// second is taken of: the same, or one called again; sent is what the streams must have in them.
+func (w *twins) incremental(t *testing.T, fill func(root string), change func(root string) string, sent ...string) {
 	t.Helper()
 	ok(t, btrfs.Create(w.source, "source"))
 	defer func() {
@@ -84,6 +87,16 @@ func (w *twins) incremental(t *testing.T, fill func(root string), change func(ro
 	for _, how := range sendings {
 		chain, err := w.send(t, []snapshotOf{{"first", -1}, {"second", 0}}, how)
 		ok(t, err)
+		var full, changed []string
+		for _, pattern := range sent {
+			if pattern, isFull := strings.CutPrefix(pattern, "full: "); isFull {
+				full = append(full, pattern)
+			} else {
+				changed = append(changed, pattern)
+			}
+		}
+		wantSent(t, full, how.name, chain[0].stream)
+		wantSent(t, changed, how.name, chain[1].stream)
 		if accepted, said := w.apply(t, chain); accepted < len(chain) {
 			t.Errorf("%s: refused: %s", how.name, said)
 		}
