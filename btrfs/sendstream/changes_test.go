@@ -32,7 +32,7 @@ func (s *shaper) change() {
 	changes := []func() error{
 		// The first are drawn the most, and what fails shrinks to them.
 		s.create, s.mkdir, s.write, s.rename, s.clone, s.reflink, s.remove, s.xattr,
-		s.append, s.truncate, s.punch, s.preallocate, s.clone,
+		s.append, s.truncate, s.punch, s.preallocate, s.clone, s.punch, s.punch,
 		s.move, s.exchange, s.cycle, s.invert, s.replace, s.orphan,
 		s.hardLink, s.special, s.symlink,
 		s.capability, s.acl, s.property, s.chmod, s.chown, s.times, s.flags,
