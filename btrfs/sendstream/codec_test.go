@@ -5,11 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/btrkeep/btrkeep/btrfs"
 )
 
 func TestEndOnTheWire(t *testing.T) {
@@ -50,6 +53,52 @@ func TestRoundTrip(t *testing.T) {
 			r.Errorf("offset %d of %d", got, len(raw))
 		}
 	})
+}
+
+// Each attribute is encoded in the size that the decoder wants, and its value comes out as it went in, the lowest and the highest.
+func TestEveryAttribute(t *testing.T) {
+	for a := AttrUUID; a <= maxAttrV3; a++ {
+		values := []any{}
+		switch size := attributes[a].size; {
+		case a == AttrUUID || a == AttrCloneUUID:
+			values = []any{btrfs.UUID{}, btrfs.UUID(testUUID)}
+		case size == timespecSize:
+			values = []any{Timespec{}, Timespec{-1 << 63, 1<<32 - 1}, Timespec{1<<63 - 1, 1}}
+		case size == anySize:
+			values = []any{"x", strings.Repeat("x", 255)}
+		default:
+			values = []any{uint64(0), uint64(1), ^uint64(0) >> (64 - 8*size)}
+		}
+		for _, want := range values {
+			var v Value
+			switch want := want.(type) {
+			case btrfs.UUID:
+				v = UUID(a, want)
+			case Timespec:
+				v = Time(a, want)
+			case string:
+				v = Text(a, want)
+			case uint64:
+				v = Uint(a, want)
+			}
+			with := slices.DeleteFunc([]Value{path("f"), Uint(AttrMode, 0)}, func(v Value) bool { return v.Attr == a })
+			d := NewDecoder(bytes.NewReader(streamOf(t, MaxVersion, subvol, command(CmdChmod, append(with, v)...), end)))
+			_, err := d.Next()
+			ok(t, err)
+			c, err := d.Next()
+			if err != nil {
+				t.Errorf("%s %v: %v", a, want, err)
+				continue
+			}
+			got := c.Get(a)
+			if b, isBytes := got.([]byte); isBytes {
+				got = string(b)
+			}
+			if got != want {
+				t.Errorf("%s: %v, want %v", a, got, want)
+			}
+		}
+	}
 }
 
 // drawCommand draws a command with all that it needs and perhaps more.
