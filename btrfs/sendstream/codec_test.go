@@ -58,7 +58,7 @@ func TestRoundTrip(t *testing.T) {
 // Each attribute is encoded in the size that the decoder wants, and its value comes out as it went in, the lowest and the highest.
 func TestEveryAttribute(t *testing.T) {
 	for a := AttrUUID; a <= maxAttrV3; a++ {
-		values := []any{}
+		var values []any
 		switch size := attributes[a].size; {
 		case a == AttrUUID || a == AttrCloneUUID:
 			values = []any{btrfs.UUID{}, btrfs.UUID(testUUID)}
