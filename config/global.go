@@ -58,8 +58,8 @@ func (l *loader) timezone(target **time.Location) func(node) {
 	}
 }
 
-// minCheckpointBytes is the least that a checkpoint is made after. It is what a receiver reads at once.
-const minCheckpointBytes = 1 << 20
+// MinCheckpointBytes is the least that a checkpoint is made after. It is what a receiver reads at once.
+const MinCheckpointBytes = 1 << 20
 
 func (l *loader) checkpoint(c *Checkpoint) func(node) {
 	return func(n node) {
@@ -67,7 +67,7 @@ func (l *loader) checkpoint(c *Checkpoint) func(node) {
 			"bytes": func(n node) {
 				l.value(&c.Bytes)(n)
 				l.positive(n, int64(c.Bytes))
-				if c.Bytes > 0 && c.Bytes < minCheckpointBytes {
+				if c.Bytes > 0 && c.Bytes < MinCheckpointBytes {
 					l.fail(n.valuePlace(), `each checkpoint costs the disk a sync: write "1M" or more`, "%q is too little", n.key())
 				}
 			},

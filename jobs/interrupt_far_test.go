@@ -48,16 +48,7 @@ func (v *victim) senderKilled() string {
 func (v *victim) receiverKilled() string {
 	v.t.Helper()
 	log := newProgressLog(v.logs)
-	c := v.start(log)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = c.Wait()
-	}()
-	if v.moves(log, done) {
-		_ = c.Process.Kill()
-	}
-	<-done
+	v.kill(v.start(log), log)
 	for began := time.Now(); len(v.senders()) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Since(began) > 20*time.Second {
 			v.t.Fatal("the sender does not end")

@@ -175,10 +175,6 @@ func (v *victim) change() {
 	}
 }
 
-func (v *victim) moment() time.Duration {
-	return 20*time.Millisecond + time.Duration(v.random.Int64N(int64(500*time.Millisecond)))
-}
-
 // moves waits for a moment at which something may be coming over, or until done is closed: then it is false.
 func (v *victim) moves(log *progressLog, done <-chan struct{}) bool {
 	later := time.Duration(v.random.Int64N(int64(250 * time.Millisecond)))
@@ -202,12 +198,23 @@ func (v *victim) moves(log *progressLog, done <-chan struct{}) bool {
 func (v *victim) killed() string {
 	v.t.Helper()
 	log := newProgressLog(v.logs)
-	c := v.start(log)
-	time.Sleep(v.moment() + 50*time.Millisecond) // it has to start
-	_ = c.Process.Kill()
-	_ = c.Wait()
+	v.kill(v.start(log), log)
 	v.count(log)
 	return "both ends were killed"
+}
+
+// kill ends a process that makes a run, in the middle of a transfer.
+func (v *victim) kill(c *exec.Cmd, log *progressLog) {
+	v.t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = c.Wait()
+	}()
+	if v.moves(log, done) {
+		_ = c.Process.Kill()
+	}
+	<-done
 }
 
 // start has the run made by a process of its own.
@@ -231,12 +238,19 @@ func (v *victim) start(log *progressLog) *exec.Cmd {
 
 // stopped ends the run from outside, as SIGTERM does.
 func (v *victim) stopped() string {
-	ctx, cancel := context.WithTimeout(context.Background(), v.moment())
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	v.pass(time.Minute)
 	log := newProgressLog(v.logs)
 	v.runner.Progress = log.note
-	v.runner.Run(ctx, v.placed(), jobs.Options{Clock: v.clock()})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		v.runner.Run(ctx, v.placed(), jobs.Options{Clock: v.clock()})
+	}()
+	v.moves(log, done)
+	cancel()
+	<-done
 	v.count(log)
 	return "the run was stopped"
 }

@@ -66,6 +66,11 @@ const (
 // Lock takes the flock(2) on path for holder, or returns a *HeldError that names who has it. The file is made if it is missing and never
 // removed: a second process could lock the removed file while a third locks the new one. The kernel frees the lock when the process dies.
 func Lock(path string, holder Holder) (unlock func(), err error) {
+	return lock(path, holder, func() error { return nil })
+}
+
+// lock is Lock, and calls abandoned first if the last holder was killed. Where that fails, its name stays for the next one to find.
+func lock(path string, holder Holder, abandoned func() error) (unlock func(), err error) {
 	l := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW), flock.SetPermissions(0o600))
 	ctx, cancel := context.WithTimeout(context.Background(), lockPatience)
 	defer cancel()
@@ -75,6 +80,14 @@ func Lock(path string, holder Holder) (unlock func(), err error) {
 	case err == nil || errors.Is(err, context.DeadlineExceeded):
 		return nil, &HeldError{Path: path, Holder: readHolder(path)}
 	default:
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	left, err := readRegular(path)
+	if err == nil && len(left) > 0 {
+		err = abandoned()
+	}
+	if err != nil {
+		_ = l.Unlock()
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	if err := writeHolder(path, holder); err != nil {
@@ -93,15 +106,7 @@ func Lock(path string, holder Holder) (unlock func(), err error) {
 // Who was killed while it had the lock may have given a subvolume its final name and not come to the commit. It counts as complete, and others are deleted because it is there: so it must not lose
 // that name in a power cut.
 func LockDir(path, dir string, holder Holder) (unlock func(), err error) {
-	left, _ := readRegular(path) // the name of who was killed; or of who has the lock
-	if unlock, err = Lock(path, holder); err != nil || len(left) == 0 {
-		return unlock, err
-	}
-	if err := btrfs.Commit(dir); err != nil {
-		unlock()
-		return nil, err
-	}
-	return unlock, nil
+	return lock(path, holder, func() error { return btrfs.Commit(dir) })
 }
 
 // lockJob takes the job's lock and one for its snapshot directory, which `btrkeep backup` of the same source takes too.

@@ -46,12 +46,14 @@ func (r *run) eachDestination(ctx context.Context, do func(context.Context, *tar
 	wg.Wait()
 }
 
+const panicHint = "this is a mistake in btrkeep: please report it with the lines from the log"
+
 // atDestination opens and locks the destination around do.
 func (r *run) atDestination(ctx context.Context, t *target, do func(context.Context, *target) error) (err error) {
 	defer func() {
 		// This is a goroutine of its own: a panic here would end the daemon, and the runs of all other jobs with it.
 		if p := recover(); p != nil {
-			err = hintf("this is a mistake in btrkeep: please report it with the lines from the log", "panic: %v", p)
+			err = hintf(panicHint, "panic: %v", p)
 			r.log.Error(fmt.Sprintf("panic: %v\n%s", p, debug.Stack()), KeyDestination, t.cfg.Name)
 		}
 	}()

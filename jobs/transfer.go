@@ -99,6 +99,9 @@ func (s *sender) transfer(ctx context.Context, snap Snapshot, backups []Backup, 
 		if otherwise && ctx.Err() == nil {
 			s.abandon(ctx, snap, err)
 		}
+		if p, ok := errors.AsType[*sendstream.PanicError](err); ok {
+			s.warn("%v\n%s", p, p.Stack)
+		}
 		if a.from != nil && !otherwise {
 			err = resumeError(err, s.cfg.URL, snap.StreamUUID())
 		}
@@ -297,10 +300,15 @@ func transferError(err error) error {
 	case is(syscall.EROFS):
 		return &HintError{err, "the destination's file system has turned read-only, perhaps after an error: see the kernel's log"}
 	case is(syscall.EIO):
-		return &HintError{err, "the disk reports errors: see the kernel's log and `btrfs device stats`"}
+		return &HintError{err, diskHint}
+	}
+	if _, ok := errors.AsType[*sendstream.PanicError](err); ok {
+		return &HintError{err, panicHint}
 	}
 	return err
 }
+
+const diskHint = "the disk reports errors: see the kernel's log and `btrfs device stats`"
 
 // resumeError is transferError for what may come from what was kept of the transfer. That is not given up because of an error of the disk: most of those are of one that was torn off, and it can be
 // nearly all of a first backup.
@@ -308,7 +316,7 @@ func resumeError(err error, destination string, id btrfs.UUID) error {
 	if Hint(err) != "" || !says(err, syscall.EIO) {
 		return err
 	}
-	return &HintError{err, fmt.Sprintf("the disk reports errors: see the kernel's log and `btrfs device stats`. If the error comes again with the disk in order, a bad sector may lie under what was kept of this transfer: "+
+	return &HintError{err, fmt.Sprintf(diskHint+". If the error comes again with the disk in order, a bad sector may lie under what was kept of this transfer: "+
 		"delete the hidden subvolume in %s whose name has %s in it, and it starts over", destination, id)}
 }
 

@@ -22,21 +22,17 @@ type inode struct {
 // next command, it is made under its name: that saves the renaming, which is a third of the time that a small file costs.
 func (s *session) create(c *Command) error {
 	n := inode{cmd: c.Cmd, path: c.Path(), target: c.Text(AttrPathLink), mode: uint32(c.Uint(AttrMode)), rdev: c.Uint(AttrRdev)}
-	next, err := s.in.Next() // n holds copies: c is gone
-	if err == nil {          // else the decoder says so again when it is asked for the next one
+	if next, err := s.in.Next(); err == nil { // n holds copies: c is gone. An error comes again when the next one is asked for
+		if next.Cmd == CmdRename && next.Path() == n.path {
+			final := n
+			final.path = next.Text(AttrPathTo)
+			if made, err := s.createFinal(final); err != nil {
+				return fmt.Errorf("%s: %w", final.path, err)
+			} else if made {
+				return nil
+			}
+		}
 		s.ahead = next
-	}
-	if err == nil && next.Cmd == CmdRename && next.Path() == n.path {
-		final := n
-		final.path = next.Text(AttrPathTo)
-		made, err := s.createFinal(final)
-		if err != nil {
-			return fmt.Errorf("%s: %w", final.path, err)
-		}
-		if made {
-			s.ahead = nil
-			return nil
-		}
 	}
 	if err := s.make(n); err != nil {
 		return fmt.Errorf("%s: %w", n.path, err)
@@ -80,7 +76,7 @@ func (s *session) make(n inode) error {
 		return err
 	}
 	h, err := d.inherited()
-	if err != nil || h == (heir{}) {
+	if err != nil {
 		return err
 	}
 	return s.tree.disinherit(n, h)

@@ -43,6 +43,8 @@ func hasXattr(fd int, name string) (bool, error) {
 	return err == nil, err
 }
 
+const unknownAlgorithm = "unknown"
+
 // compression gives the algorithm of the property that a call of getxattr(2) reads, without the level, which is not handed down; "" if there is none.
 func compression(get func(name string, value []byte) (int, error)) (string, error) {
 	var value [64]byte
@@ -51,7 +53,7 @@ func compression(get func(name string, value []byte) (int, error)) (string, erro
 	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.EOPNOTSUPP):
 		return "", nil
 	case errors.Is(err, unix.ERANGE): // the kernel looks at how a value begins, and keeps all of it
-		return "one that nobody wishes", nil
+		return unknownAlgorithm, nil
 	case err != nil:
 		return "", err
 	}
@@ -73,25 +75,34 @@ func wish(dir int) (string, error) {
 			return "", nil
 		}
 	}
-	return compression(func(name string, value []byte) (int, error) { return unix.Getxattr(path, name, value) })
+	algorithm, err := compression(func(name string, value []byte) (int, error) { return unix.Getxattr(path, name, value) })
+	if algorithm == unknownAlgorithm {
+		return "", nil
+	}
+	return algorithm, err
 }
 
 // disinherit takes away what an inode, just made, has from its directory. The stream says which ACL and property it should have, but not that it
-// should have none. (btrfs receive, which makes everything in the root first, lets it keep those of the root.) What the destination wishes it may keep.
+// should have none. (btrfs receive, which makes everything in the root first, lets it keep those of the root.) Instead of that property, it has the one that the destination wishes.
 func (t *tree) disinherit(n inode, h heir) error {
-	var names []string
-	if h.acl {
-		names = append(names, xattrACLAccess, xattrACLDefault)
-	}
-	if h.property != "" && h.property != t.wish && (n.cmd == CmdMkfile || n.cmd == CmdMkdir) { // others have none
-		names = append(names, xattrCompression)
-	}
-	if len(names) == 0 {
+	property := h.property != t.wish && (n.cmd == CmdMkfile || n.cmd == CmdMkdir) // others have none
+	if !h.acl && !property {
 		return nil
 	}
 	return t.at(n.path, func(path string) error {
-		for _, name := range names {
-			err := unix.Removexattr(path, name)
+		var errs [3]error
+		if h.acl {
+			errs[0], errs[1] = unix.Removexattr(path, xattrACLAccess), unix.Removexattr(path, xattrACLDefault)
+		}
+		switch {
+		case property && t.wish != "":
+			if errs[2] = unix.Setxattr(path, xattrCompression, []byte(t.wish), 0); errs[2] == unix.EINVAL {
+				errs[2] = nil // it is not to be compressed, as the destination is mounted or its directory is
+			}
+		case property:
+			errs[2] = unix.Removexattr(path, xattrCompression)
+		}
+		for _, err := range errs {
 			if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) {
 				return err
 			}

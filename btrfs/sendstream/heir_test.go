@@ -15,7 +15,7 @@ import (
 )
 
 // Who owns the destination may wish by a property of its subvolume that what is stored there is compressed, wherever in it: so it is, with btrfs receive and with Receiver, in full, incremental and
-// resumed. Other properties than that one files have only if the source's have.
+// resumed. Other properties than that one files have only if the source's have. From when the wish is another one, so it is for what is new.
 func TestCompressionOfDestination(t *testing.T) {
 	l := newLab(t, "")
 	for _, root := range []string{l.progs, l.native} {
@@ -50,7 +50,7 @@ func TestCompressionOfDestination(t *testing.T) {
 	places := keepSome(t, l, "1", increment, 5)
 	want := map[string]string{
 		".": "zstd", "in the root": "zstd", "dir": "zstd", "dir/in a directory": "zstd", "dir/later": "zstd", "later/in a new directory": "zstd",
-		"lzo": "lzo", "lzo/with": "lzo", "lzo/without": "",
+		"lzo": "lzo", "lzo/with": "lzo", "lzo/without": "zstd",
 	}
 	check := func(name string) {
 		t.Helper()
@@ -84,4 +84,18 @@ func TestCompressionOfDestination(t *testing.T) {
 	drop(t, l.native, "1")
 	ok(t, btrfs.Rename(l.native, "again", "1"))
 	check("1")
+
+	write("dir/at last")
+	takeSnapshot(t, live, "2")
+	ok(t, unix.Setxattr(filepath.Dir(filepath.Dir(l.native)), xattrCompression, []byte("lzo"), 0))
+	ok(t, receive(l.native, "2", send(t, "-p", filepath.Join(l.source, "1"), filepath.Join(l.source, "2"))))
+	for path, want := range map[string]string{"dir/at last": "lzo", "dir/later": "zstd"} {
+		got, err := compression(func(name string, value []byte) (int, error) {
+			return unix.Getxattr(filepath.Join(l.native, "2", path), name, value)
+		})
+		ok(t, err)
+		if got != want {
+			t.Errorf("%s is to be compressed by %q, want %q", path, got, want)
+		}
+	}
 }

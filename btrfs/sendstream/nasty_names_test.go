@@ -231,7 +231,7 @@ var nastyNames = map[string]change{
 		},
 		[]string{
 			"rename o259-9-0 path_to=o…", "rename o257-7-0 path_to=o259-9-0", "rename o258-8-0 path_to=o257-7-0", "rename o… path_to=o258-8-0",
-			`rename o261-\d+-0 path_to=o261-11-0`,
+			`(?:rename o261-\d+-0 path_to=|mkfile )o261-11-0`, // made under that name if its generation is 11
 		},
 	},
 }

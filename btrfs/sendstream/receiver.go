@@ -68,7 +68,7 @@ func (r Receiver) receive(ctx context.Context, dir, name string, stream io.Reade
 		changed = osthread.SetIOPriority(r.IOPriority)
 		defer func() {
 			if p := recover(); p != nil { // nobody else can, and a stream may come from anybody
-				done <- fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+				done <- &PanicError{p, debug.Stack()}
 			}
 		}()
 		done <- r.run(ctx, dir, name, stream, prepare)
@@ -164,6 +164,14 @@ func (s *session) run() error {
 	}
 	return s.finish()
 }
+
+// PanicError is a mistake in a receiver, or in what it calls.
+type PanicError struct {
+	Value any
+	Stack []byte // for the log: debug.Stack
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
 // applyError is the error of one command. It is ErrApply too.
 type applyError struct {

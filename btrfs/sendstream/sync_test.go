@@ -18,8 +18,9 @@ import (
 func TestReceiverPanics(t *testing.T) {
 	dir := testdisk.New(t, testdisk.Options{}).Path
 	err := Receiver{IOPriority: 3 << 13, Sync: func() error { panic("what now") }}.Receive(context.Background(), dir, "received", bytes.NewReader(streamOf(t, 1, subvol, end)))
-	if err == nil || !strings.Contains(err.Error(), "what now") || !strings.Contains(err.Error(), "sync_test.go") {
-		t.Errorf("%v, want the panic and where it was", err)
+	var p *PanicError
+	if !errors.As(err, &p) || p.Value != "what now" || !bytes.Contains(p.Stack, []byte("sync_test.go")) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%v, want the panic, and apart from that where it was", err)
 	}
 	wantIncomplete(t, filepath.Join(dir, "received"))
 }

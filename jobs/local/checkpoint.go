@@ -58,8 +58,10 @@ func (k *keeper) Save(at sendstream.Position) error {
 		k.in.Saved()
 	}
 	if k.last.Name != "" {
-		// What stays, because somebody uses it, is in no catalog any more: a later run deletes it.
-		_ = btrfs.Delete(dir, k.last.Name, k.last.UUID)
+		// What somebody reads stays, in no catalog any more: a later run deletes it.
+		if err := btrfs.Delete(dir, k.last.Name, k.last.UUID); err != nil && !errors.Is(err, btrfs.ErrInUse) {
+			return err
+		}
 	}
 	k.last = jobs.Leftover{Name: name, UUID: made.UUID, Checkpoint: entry.Checkpoint}
 	return nil

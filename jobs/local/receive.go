@@ -41,7 +41,8 @@ func (d *Dir) Receive(ctx context.Context, in jobs.Incoming) (jobs.Backup, error
 		return jobs.Backup{}, errors.Join(err, d.drop(hidden))
 	}
 	if err := btrfs.Commit(d.path); err != nil {
-		return jobs.Backup{}, fmt.Errorf("commit %s: %w", final, err)
+		// What may lose its name must not count.
+		return jobs.Backup{}, errors.Join(fmt.Errorf("commit %s: %w", final, err), btrfs.Rename(d.path, in.Name, hidden))
 	}
 	_ = k.done() // the backup is complete; a checkpoint that stays is useless to the next run, which deletes it
 	made.Name = in.Name

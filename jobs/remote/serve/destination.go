@@ -3,7 +3,9 @@ package serve
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log"
 	"net/http"
 	"slices"
 	"strings"
@@ -202,7 +204,7 @@ func checkName(name string) error {
 
 // The bounds of how often checkpoints are made, whatever the client wants: each costs the disk a sync.
 const (
-	leastCheckpointBytes = 1 << 20
+	leastCheckpointBytes = config.MinCheckpointBytes
 	leastCheckpointTime  = time.Second
 )
 
@@ -265,6 +267,9 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) {
 			_ = flush()
 		},
 	})
+	if p, ok := errors.AsType[*sendstream.PanicError](err); ok {
+		log.Printf("%v\n%s", p, p.Stack) // to where net/http tells of those in a handler
+	}
 	last := api.Event{Error: api.Encode(err)}
 	if err == nil {
 		last.Made = &made
