@@ -19,7 +19,7 @@ type large struct {
 
 func (l *large) release() {
 	if l.users.Add(-1) == 0 {
-		drop(l.fd, l.cold, 0, 0)
+		dropAll(l.fd, l.cold)
 		for _, fd := range l.fd {
 			if fd >= 0 {
 				unix.Close(fd)

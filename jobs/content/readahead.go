@@ -1,6 +1,10 @@
 package content
 
-import "golang.org/x/sys/unix"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // cold reports, of each side of a file, that nothing of it is in the page cache. Then what is read of it is dropped again: who verifies terabytes must not push out what
 // others work with. Before Linux 6.5 nobody knows, and it stays.
@@ -13,11 +17,26 @@ func cold(fd [2]int) (is [2]bool) {
 	return is
 }
 
-// drop drops a range of the sides that were cold; length 0: all of it, with what the kernel has read ahead.
+// drop drops a range of the sides that were cold; length 0: all of it.
 func drop(fd [2]int, cold [2]bool, from, length int64) {
 	for side := range fd {
 		if cold[side] {
 			_ = unix.Fadvise(fd[side], from, length, unix.FADV_DONTNEED)
+		}
+	}
+}
+
+// patience is for how long what the kernel is still reading is waited for.
+const patience = time.Second
+
+// dropAll drops all of the sides that were cold, with what the kernel reads ahead: for one worker, it may be reading what another has compared and dropped, and it keeps
+// what it is reading.
+func dropAll(fd [2]int, was [2]bool) {
+	for end := time.Now().Add(patience); ; time.Sleep(patience / 500) {
+		drop(fd, was, 0, 0)
+		is := cold(fd)
+		if done := (is[want] || !was[want]) && (is[have] || !was[have]); done || time.Now().After(end) {
+			return
 		}
 	}
 }

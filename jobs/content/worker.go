@@ -80,7 +80,7 @@ func (w *worker) item(d *dir, i *item) {
 	if i.stat.Size > batchBytes {
 		dropped := cold(fd)
 		begin(fd, 0, i.stat.Size)
-		defer drop(fd, dropped, 0, 0)
+		defer dropAll(fd, dropped)
 	}
 	w.data(d, i.name, fd, 0, i.stat.Size, sparse(&i.stat) || sparse(&other))
 }
