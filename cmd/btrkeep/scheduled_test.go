@@ -80,10 +80,10 @@ verify      = { schedule = "@every 1h", deep = true, max_time = "10m" }
 	if r.status != 1 || !regexp.MustCompile(`(?m)^ +verify found \d+ problems? just now, in `+backup.Name+`$`).MatchString(r.stdout) || !strings.Contains(r.stdout, "failing") {
 		t.Errorf("status: %s", r)
 	}
+	daemon.stop()
 	if log := daemon.stderr.String(); !strings.Contains(log, "verify of default: ") || !strings.Contains(log, backup.Name+": ") {
 		t.Errorf("log:\n%s", log)
 	}
-	daemon.stop()
 }
 
 // The daemon restores the newest backup on the schedule, and status tells how long that took; nothing is left of it.
