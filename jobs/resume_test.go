@@ -320,36 +320,74 @@ func TestTransferGoesOnThoughNewerSnapshotsCame(t *testing.T) {
 	}
 }
 
+// rewrite changes the checkpoint in the catalog.
+func (w *world) rewrite(change func(*sendstream.Checkpoint)) {
+	w.t.Helper()
+	e := w.checkpoints(0)[0]
+	change(e.Checkpoint)
+	must(w.t, catalog.Replace(w.job.Destinations[0].URL, e.UUID, e))
+}
+
+// ofAnother makes a checkpoint one of another stream.
+func ofAnother(t *testing.T, c *sendstream.Checkpoint) {
+	t.Helper()
+	h := sha256.New()
+	h.Write([]byte("something else"))
+	state, err := h.(encoding.BinaryMarshaler).MarshalBinary()
+	must(t, err)
+	c.Digest, c.State = h.Sum(nil), state
+}
+
+// forgetful is a receiver whose line is lost once, and which then has a checkpoint of another stream.
+type forgetful struct {
+	local.Native
+	w    *world
+	lost *int
+}
+
+func (f forgetful) Receive(ctx context.Context, dir, name string, in jobs.Incoming, disk local.Disk) error {
+	if *f.lost++; *f.lost > 1 {
+		return f.Native.Receive(ctx, dir, name, in, disk)
+	}
+	in.Stream = &dropping{in.Stream, 5 << 20}
+	err := f.Native.Receive(ctx, dir, name, in, disk)
+	f.w.rewrite(func(c *sendstream.Checkpoint) { ofAnother(f.w.t, c) })
+	return errors.Join(jobs.ErrInterrupted, err)
+}
+
+// A transfer that loses its line and cannot go on from the checkpoint that it made starts over in the same run.
+func TestTransferStartsOverInOneRun(t *testing.T) {
+	w := newResuming(t, 1)
+	grow(t, filepath.Join(w.source(), "large"), 8<<20)
+	w.runner.Open = local.Opener{Zone: time.UTC, Receiver: forgetful{local.Native{Checkpoint: w.cfg.Checkpoint}, w, new(int)}}.Open
+	tr := transfer(t, w.mustRun(), "d1")
+	if tr.ResumedBytes != 0 || tr.Bytes < 13<<20 {
+		t.Errorf("%+v", tr)
+	}
+	if n := strings.Count(w.log.String(), "starts over"); n != 1 {
+		t.Errorf("starts over %d times:\n%s", n, w.log.String())
+	}
+	w.verify()
+}
+
 // What cannot be gone on with is begun anew, and says why.
 func TestTransferStartsOver(t *testing.T) {
-	// rewrite changes the checkpoint in the catalog.
-	rewrite := func(t *testing.T, w *world, change func(*sendstream.Checkpoint)) {
-		e := w.checkpoints(0)[0]
-		change(e.Checkpoint)
-		must(t, catalog.Replace(w.job.Destinations[0].URL, e.UUID, e))
-	}
 	tests := []struct {
 		name    string
 		between func(t *testing.T, w *world, r jobs.Record)
 		says    string // in the log
 	}{
 		{"the stream is another one", func(t *testing.T, w *world, _ jobs.Record) {
-			rewrite(t, w, func(c *sendstream.Checkpoint) {
-				h := sha256.New()
-				h.Write([]byte("something else"))
-				state, err := h.(encoding.BinaryMarshaler).MarshalBinary()
-				must(t, err)
-				c.Digest, c.State = h.Sum(nil), state
-			})
+			w.rewrite(func(c *sendstream.Checkpoint) { ofAnother(t, c) })
 		}, "not the same as before"},
 		{"the protocol is of the future", func(t *testing.T, w *world, _ jobs.Record) {
-			rewrite(t, w, func(c *sendstream.Checkpoint) { c.Version = 9 })
+			w.rewrite(func(c *sendstream.Checkpoint) { c.Version = 9 })
 		}, "is gone"},
 		{"the parent is of another stream", func(t *testing.T, w *world, _ jobs.Record) {
-			rewrite(t, w, func(c *sendstream.Checkpoint) { c.Parent = btrfs.UUID{1} })
+			w.rewrite(func(c *sendstream.Checkpoint) { c.Parent = btrfs.UUID{1} })
 		}, "is gone"},
 		{"the digest cannot go on", func(t *testing.T, w *world, _ jobs.Record) {
-			rewrite(t, w, func(c *sendstream.Checkpoint) { c.State = c.State[:10] })
+			w.rewrite(func(c *sendstream.Checkpoint) { c.State = c.State[:10] })
 		}, "go on with the digest"},
 		{"somebody wrote into it", func(t *testing.T, w *world, _ jobs.Record) {
 			left, _ := filepath.Glob(w.path(0, ".btrkeep-incoming-*"))
@@ -444,7 +482,8 @@ func TestGoesOnAfterSendFailed(t *testing.T) {
 	}
 	spoil()
 	for range 3 {
-		if tr := transfer(t, w.run(), "d1"); tr.Result != jobs.ResultFailed || !strings.Contains(tr.Error, "input/output error") || strings.Contains(w.log.String(), "not the same as before") {
+		if tr := transfer(t, w.run(), "d1"); tr.Result != jobs.ResultFailed || !strings.Contains(tr.Error, "input/output error") || !strings.Contains(tr.Hint, "the disk reports errors") || strings.Contains(tr.Hint, "delete") ||
+			strings.Contains(w.log.String(), "not the same as before") {
 			t.Errorf("%+v\n%s", tr, w.log.String())
 		}
 	}

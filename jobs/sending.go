@@ -26,7 +26,7 @@ func (Sending) Send(ctx context.Context, o Outgoing) (Stream, error) {
 	}
 	stream, err := send.Start(ctx)
 	if err != nil {
-		return nil, &sendError{fmt.Errorf("send %s: %w", o.Path, err)}
+		return nil, fmt.Errorf("send %s: %w", o.Path, err)
 	}
 	if o.From == nil {
 		return stream, nil
@@ -49,7 +49,7 @@ func failure(path string, ended error) error {
 	if ended == nil || errors.Is(ended, context.Canceled) || errors.Is(ended, syscall.EPIPE) {
 		return nil
 	}
-	return &sendError{fmt.Errorf("send %s: %w", path, ended)}
+	return fmt.Errorf("send %s: %w", path, ended)
 }
 
 // Changes asks the trees.

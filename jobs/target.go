@@ -46,14 +46,15 @@ func (r *run) eachDestination(ctx context.Context, do func(context.Context, *tar
 	wg.Wait()
 }
 
-const panicHint = "this is a mistake in btrkeep: please report it with the lines from the log"
+// PanicHint is what to do about a panic.
+const PanicHint = "this is a mistake in btrkeep: please report it with the lines from the log"
 
 // atDestination opens and locks the destination around do.
 func (r *run) atDestination(ctx context.Context, t *target, do func(context.Context, *target) error) (err error) {
 	defer func() {
 		// This is a goroutine of its own: a panic here would end the daemon, and the runs of all other jobs with it.
 		if p := recover(); p != nil {
-			err = hintf(panicHint, "panic: %v", p)
+			err = hintf(PanicHint, "panic: %v", p)
 			r.log.Error(fmt.Sprintf("panic: %v\n%s", p, debug.Stack()), KeyDestination, t.cfg.Name)
 		}
 	}()
@@ -114,6 +115,9 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 	send := missing(r.job, r.source.snapshots, there, t.cfg.Keep, r.opts.Clock.Wall, r.Config.Timezone)
 	s := sender{
 		Sender: r.source.origin, source: r.source, dest: t.dest, cfg: t.cfg, slots: r.Slots, backoff: r.Backoff, progress: r.report, warn: r.warn,
+		fault: func(format string, args ...any) {
+			r.log.Error(fmt.Sprintf(format, args...), KeyDestination, t.cfg.Name)
+		},
 		priority: r.job.IOClass.Class<<13 | r.job.IOClass.Level,
 		saved:    func(snap Snapshot, id sendstream.Identity) { r.begun(t, snap, id) },
 	}

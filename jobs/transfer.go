@@ -61,6 +61,7 @@ type sender struct {
 	backoff  time.Duration
 	progress func(Progress)
 	warn     func(format string, args ...any)
+	fault    func(format string, args ...any)            // tells of a mistake in btrkeep
 	saved    func(snap Snapshot, id sendstream.Identity) // a checkpoint of it is on the disk
 }
 
@@ -84,9 +85,11 @@ func (s *sender) transfer(ctx context.Context, snap Snapshot, backups []Backup, 
 	defer release()
 	start = time.Now() // waiting is not transferring
 	attempts := s.attempts(ctx, snap, backups, from)
-	for i, a := range attempts {
+	startedOver := false
+	for i := 0; i < len(attempts); i++ {
+		a := attempts[i]
 		t.Parent, t.ResumedBytes = a.parentName(), max(a.from.offset(), 0)
-		backup, bytes, err := s.sendAgain(ctx, snap, a)
+		backup, bytes, err := s.sendAgain(ctx, snap, &a)
 		t.Bytes += bytes
 		if err == nil {
 			t.Result, t.Error, t.Hint = ResultOK, "", ""
@@ -95,12 +98,17 @@ func (s *sender) transfer(ctx context.Context, snap Snapshot, backups []Backup, 
 		// A parent that is not what it seems, or a kernel's mistake in the stream, shows as a name that is missing or taken.
 		mismatch := !a.full() && !errors.Is(err, ErrNameTaken) && (says(err, syscall.ENOENT) || says(err, syscall.EEXIST) || says(err, syscall.ENOTEMPTY))
 		otherwise := mismatch || errors.Is(err, btrfs.ErrParentMissing) || errors.Is(err, btrfs.ErrCloneSource)
-		otherwise = otherwise || a.from != nil && cannotGoOn(err)
+		if a.from != nil && cannotGoOn(err) {
+			otherwise = true
+			if attempts[i].from == nil && !startedOver { // it went on from a checkpoint of its own
+				attempts, startedOver = slices.Insert(attempts, i+1, attempts[i]), true
+			}
+		}
 		if otherwise && ctx.Err() == nil {
 			s.abandon(ctx, snap, err)
 		}
 		if p, ok := errors.AsType[*sendstream.PanicError](err); ok {
-			s.warn("%v\n%s", p, p.Stack)
+			s.fault("%v\n%s", p, p.Stack)
 		}
 		if a.from != nil && !otherwise {
 			err = resumeError(err, s.cfg.URL, snap.StreamUUID())
@@ -159,22 +167,25 @@ const maxTorn = 3
 // sendAgain is send, tried anew if the stream was torn on its way, or the line to another machine lost.
 //
 // A process that is stopped, or a machine that goes to sleep, makes the kernel begin the stream again in its middle. That never passes the checksums; what was applied before did, and the
-// next attempt goes on from there.
-func (s *sender) sendAgain(ctx context.Context, snap Snapshot, a attempt) (made Backup, bytes int64, err error) {
+// next attempt goes on from there. What a is then is the last one.
+func (s *sender) sendAgain(ctx context.Context, snap Snapshot, a *attempt) (made Backup, bytes int64, err error) {
 	line := lineRetry{first: s.backoff}
+	differed := false
 	for try := 0; ; try++ {
 		var n int64
-		made, n, err = s.send(ctx, snap, a)
+		made, n, err = s.send(ctx, snap, *a)
 		bytes += n
 		if err == nil || ctx.Err() != nil {
 			return made, bytes, err
 		}
 		lost := errors.Is(err, ErrInterrupted)
 		// Where the part that the destination has is not the same, it may have been torn here, too: one more look at it costs less than all of it again.
-		torn := errors.Is(err, sendstream.ErrCorrupt) && try < maxTorn-1 || errors.Is(err, sendstream.ErrDiffers) && try == 0
+		differs := errors.Is(err, sendstream.ErrDiffers)
+		torn := errors.Is(err, sendstream.ErrCorrupt) && try < maxTorn-1 || differs && !differed
 		if !torn && !lost {
 			return made, bytes, err
 		}
+		differed = differed || differs
 		for { // until the far end is there again
 			if lost {
 				if !line.wait(ctx) {
@@ -270,7 +281,7 @@ func (s *sender) send(ctx context.Context, snap Snapshot, a attempt) (made Backu
 	report := s.reporter(ctx, snap, a, estimate)
 	stream, err := s.Send(ctx, out)
 	if err != nil {
-		return Backup{}, 0, err
+		return Backup{}, 0, &sendError{err}
 	}
 	made, err = s.dest.Receive(ctx, Incoming{
 		Identity: id, Name: snap.Name, Taken: snap.Taken, From: a.from,
@@ -279,7 +290,7 @@ func (s *sender) send(ctx context.Context, snap Snapshot, a attempt) (made Backu
 	})
 	ended := failure(snap.Path, stream.Close())
 	if err != nil && ended != nil {
-		err = ended // the sender failed by itself, not because the receiver hung up: that came first
+		err = &sendError{ended} // the sender failed by itself, not because the receiver hung up: that came first
 	}
 	return made, report.bytes.Load(), err
 }
@@ -303,7 +314,7 @@ func transferError(err error) error {
 		return &HintError{err, diskHint}
 	}
 	if _, ok := errors.AsType[*sendstream.PanicError](err); ok {
-		return &HintError{err, panicHint}
+		return &HintError{err, PanicHint}
 	}
 	return err
 }
@@ -313,7 +324,7 @@ const diskHint = "the disk reports errors: see the kernel's log and `btrfs devic
 // resumeError is transferError for what may come from what was kept of the transfer. That is not given up because of an error of the disk: most of those are of one that was torn off, and it can be
 // nearly all of a first backup.
 func resumeError(err error, destination string, id btrfs.UUID) error {
-	if Hint(err) != "" || !says(err, syscall.EIO) {
+	if _, sending := errors.AsType[*sendError](err); sending || Hint(err) != "" || !says(err, syscall.EIO) {
 		return err
 	}
 	return &HintError{err, fmt.Sprintf(diskHint+". If the error comes again with the disk in order, a bad sector may lie under what was kept of this transfer: "+

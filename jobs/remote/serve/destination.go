@@ -269,6 +269,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) {
 	})
 	if p, ok := errors.AsType[*sendstream.PanicError](err); ok {
 		log.Printf("%v\n%s", p, p.Stack) // to where net/http tells of those in a handler
+		err = &jobs.HintError{Err: err, Hint: jobs.PanicHint}
 	}
 	last := api.Event{Error: api.Encode(err)}
 	if err == nil {
