@@ -58,8 +58,8 @@ func (l *loader) timezone(target **time.Location) func(node) {
 	}
 }
 
-// MinCheckpointBytes is the least that a checkpoint is made after. It is what a receiver reads at once.
-const MinCheckpointBytes = 1 << 20
+// MinCheckpointBytes is the least that a checkpoint is made after: twice what a receiver reads at once, which is lost with it.
+const MinCheckpointBytes = 2 << 20
 
 func (l *loader) checkpoint(c *Checkpoint) func(node) {
 	return func(n node) {
@@ -68,7 +68,7 @@ func (l *loader) checkpoint(c *Checkpoint) func(node) {
 				l.value(&c.Bytes)(n)
 				l.positive(n, int64(c.Bytes))
 				if c.Bytes > 0 && c.Bytes < MinCheckpointBytes {
-					l.fail(n.valuePlace(), `each checkpoint costs the disk a sync: write "1M" or more`, "%q is too little", n.key())
+					l.fail(n.valuePlace(), `each checkpoint costs the disk a sync: write "2M" or more`, "%q is too little", n.key())
 				}
 			},
 			"time": func(n node) {

@@ -8,7 +8,20 @@ import (
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/btrfs/sendstream"
+	"github.com/btrkeep/btrkeep/config"
 )
+
+// UnderWay is the most that a line to another machine holds, in bytes: what was sent, and the receiver has not come to. With the line, or with the receiver, it is lost.
+const UnderWay = 8 << 20
+
+// OverLine is how often to make a checkpoint of what comes over a line, so that no more is sent again than c allows: what was applied since the last one, and what was under way. Of 16 MiB or less, half
+// is allowed for the first, and the second comes on top.
+func OverLine(c config.Checkpoint) config.Checkpoint {
+	if c.Bytes > 0 {
+		c.Bytes = max(c.Bytes-UnderWay, c.Bytes/2, config.MinCheckpointBytes)
+	}
+	return c
+}
 
 // resumable are the leftovers from which transfers go on, by the UUID that the snapshot has in streams: the farthest one of each snapshot that is at the source and
 // not yet complete at the destination. The others are useless.

@@ -88,7 +88,8 @@ func (c *checkpointer) due(in *window) bool {
 		return false
 	}
 	limit := max(c.Bytes-windowSize, c.Bytes/2)
-	return in.taken+int64(in.w-in.r)-c.last.Offset >= limit || time.Since(c.at) >= c.Time
+	applied := in.taken - c.last.Offset // what was read ahead of the last one would make the next one due at once
+	return applied+int64(in.w-in.r) >= limit && applied >= limit/2 || time.Since(c.at) >= c.Time
 }
 
 // checkpoint saves the place between the command applied last and the next one, when it is time.

@@ -65,10 +65,10 @@ type Dir struct {
 
 var _ jobs.Destination = (*Dir)(nil)
 
-// of gives the opener for a job: streams from another machine find parents and clone sources only where List finds them.
+// of gives the opener for a job. Streams from another machine find parents and clone sources only where List finds them, and some of each is still on the line when it is lost.
 func (o Opener) of(job config.Job) Opener {
 	if n, ok := o.Receiver.(Native); ok && job.Remote() {
-		n.Confined = true
+		n.Confined, n.Checkpoint = true, jobs.OverLine(n.Checkpoint)
 		o.Receiver = n
 	}
 	return o

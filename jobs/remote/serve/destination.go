@@ -202,21 +202,12 @@ func checkName(name string) error {
 	return nil
 }
 
-// The bounds of how often checkpoints are made, whatever the client wants: each costs the disk a sync.
-const (
-	leastCheckpointBytes = config.MinCheckpointBytes
-	leastCheckpointTime  = time.Second
-)
+// leastCheckpointTime bounds how often checkpoints are made, whatever the client wants: each costs the disk a sync.
+const leastCheckpointTime = time.Second
 
-// underway is the most that can be in pipes, windows and sockets between the two ends, and is lost with a connection: it left the sender and has not arrived.
-const underway = 8 << 20
-
-// checkpointEvery is how often checkpoints are made for a client who wants to send no more than so much again: what was applied since the last one and what was under way.
+// checkpointEvery is how often checkpoints are made for a client that wants to send no more than so much again.
 func checkpointEvery(want api.Checkpoint) config.Checkpoint {
-	return config.Checkpoint{
-		Bytes: config.Size(max(want.Bytes-underway, want.Bytes/2, leastCheckpointBytes)),
-		Time:  config.Duration(max(want.Time, leastCheckpointTime)),
-	}
+	return jobs.OverLine(config.Checkpoint{Bytes: config.Size(max(want.Bytes, config.MinCheckpointBytes)), Time: config.Duration(max(want.Time, leastCheckpointTime))})
 }
 
 // toReceive opens the destination of a stream, whose lock is held until done is called.

@@ -33,7 +33,8 @@ const (
 var ErrDropped = errors.New("the connection was lost")
 
 const (
-	window = 16 << 20 // what may be under way in a stream: much more than ssh lets be, so that it is never what one waits for
+	// window is what may be under way in a stream, in bytes: twice what ssh lets be, so that it is never what one waits for, and well below jobs.UnderWay, as a receiver has read ahead, too.
+	window = 4 << 20
 	frame  = 256 << 10
 
 	idlePing = 15 * time.Second // a line over which nothing comes for so long is asked whether it is there
