@@ -16,7 +16,7 @@ import (
 	"github.com/btrkeep/btrkeep/internal/testdisk"
 )
 
-// Whatever a stream says, nothing outside the new subvolume is made, changed, read or opened.
+// Whatever a stream says, nothing outside the new subvolume is made, changed, read or opened; and nothing in it by way of a symbolic link.
 func TestReceiverStaysInside(t *testing.T) {
 	disk := testdisk.New(t, testdisk.Options{}).Path
 	outside, dir := filepath.Join(disk, "outside"), filepath.Join(disk, "dir")
@@ -77,7 +77,8 @@ func TestChmodBeforeLinux6_6(t *testing.T) {
 	}
 }
 
-// escapes gives streams that are well-formed and reach for outside, a directory with a file called secret in it, through symbolic links or otherwise.
+// escapes gives streams that are well-formed and reach for outside, a directory with a file called secret in it, through symbolic links or otherwise. Others reach for
+// a directory like it of their own, through symbolic links: no kernel sends a path through one.
 func escapes(outside string) []row {
 	ino, zero := Uint(AttrIno, 300), Timespec{}
 	link := func(name, target string) handmade {
@@ -124,9 +125,10 @@ func escapes(outside string) []row {
 		{"swapped", []handmade{command(CmdMkdir, path("d"), ino), mkfile("d/f"), rename("d", "e"), rename("l", "d"), mkfile("d/new")}},
 		{"swapped over", []handmade{command(CmdMkdir, path("d"), ino), command(CmdRmdir, path("d")), rename("l", "d"), mkfile("d/new")}},
 	} {
-		for _, to := range []string{outside, "../../outside"} {
-			links := []handmade{subvol, mkfile("f"), link("l", to), link("s", to+"/secret"), link("dangling", to+"/new")}
-			rows = append(rows, row{acts.name + " " + to, append(append(links, acts.commands...), end)})
+		own := []handmade{command(CmdMkdir, path("own"), ino), mkfile("own/secret"), command(CmdMkdir, path("own/empty"), ino)}
+		for _, to := range []string{outside, "../../outside", "own"} {
+			commands := slices.Concat([]handmade{subvol, mkfile("f"), link("l", to), link("s", to+"/secret"), link("dangling", to+"/new")}, own, acts.commands)
+			rows = append(rows, row{acts.name + " " + to, append(commands, end)})
 		}
 	}
 	return rows

@@ -68,14 +68,18 @@ func TestReceiverAnyByteChanged(t *testing.T) {
 	}
 }
 
-// A stream clones from what is read-only and has a UUID that it knows, as the parent is found; from nothing else, and by no other way.
+// A stream clones from what is read-only and has a UUID that it knows, as the parent is found; from nothing else, and by no other way: not through a link, even to what is in there as well, and
+// not from what is mounted in there.
 func TestReceiverClonesFromNowhereElse(t *testing.T) {
 	disk := testdisk.New(t, testdisk.Options{InMemory: true}).Path
 	dir := filepath.Join(disk, "dir")
 	ok(t, os.Mkdir(dir, 0o700))
 	data := bytes.Repeat([]byte("secret"), 4096)
 	ok(t, os.WriteFile(filepath.Join(disk, "outside"), data, 0o600))
-	// Both hold a file, and links to one outside.
+	mounted := filepath.Join(disk, "mounted")
+	ok(t, os.Mkdir(mounted, 0o700))
+	ok(t, os.WriteFile(filepath.Join(mounted, "file"), data, 0o600))
+	// Both hold a file, links to it and to one outside, and a mount of the same file system.
 	ids := map[string]btrfs.UUID{"unknown": {1}, "none": {}}
 	for _, name := range []string{"live", "kept"} {
 		ok(t, btrfs.Create(disk, name))
@@ -83,6 +87,11 @@ func TestReceiverClonesFromNowhereElse(t *testing.T) {
 		ok(t, os.WriteFile(filepath.Join(root, "file"), data, 0o600))
 		ok(t, os.Symlink("../outside", filepath.Join(root, "link")))
 		ok(t, os.Symlink("..", filepath.Join(root, "up")))
+		ok(t, os.Symlink("file", filepath.Join(root, "own")))
+		ok(t, os.Symlink(".", filepath.Join(root, "here")))
+		ok(t, os.Mkdir(filepath.Join(root, "mount"), 0o700))
+		ok(t, unix.Mount(mounted, filepath.Join(root, "mount"), "", unix.MS_BIND, ""))
+		t.Cleanup(func() { ok(t, unix.Unmount(filepath.Join(root, "mount"), 0)) })
 		ok(t, unix.Mkfifo(filepath.Join(root, "fifo"), 0o600))
 		s, err := btrfs.Info(root)
 		ok(t, err)
@@ -95,6 +104,7 @@ func TestReceiverClonesFromNowhereElse(t *testing.T) {
 	for _, test := range []struct{ from, path string }{
 		{"live", "file"}, {"unknown", "file"}, {"none", "file"}, {"top", "outside"},
 		{"kept", "link"}, {"kept", "up/outside"}, {"kept", "up"}, {"kept", "fifo"}, {"kept", "nothing"},
+		{"kept", "own"}, {"kept", "here/file"}, {"kept", "mount/file"},
 	} {
 		err := receive(dir, "received", streamOf(t, 1, subvol, mkfile("f"), cloneOf(ids[test.from], test.path), end))
 		if !errors.Is(err, btrfs.ErrCloneSource) {
