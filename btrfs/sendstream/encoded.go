@@ -30,6 +30,7 @@ const maxUnencoded = 128 << 10
 
 // encoded holds what decompression needs.
 type encoded struct {
+	write    func(fd int, args *encodedIOArgs) error // the ioctl: replaced in tests
 	decoders decoders
 	buf      []byte
 }
@@ -60,7 +61,7 @@ func (s *session) encodedWrite(c *Command) error {
 		return errors.New("encrypted data is not supported")
 	}
 	if !s.decompress {
-		err := encodedWrite(fd, &args)
+		err := s.encoded.write(fd, &args)
 		switch {
 		case err == nil:
 			return nil

@@ -96,6 +96,7 @@ func (r Receiver) run(ctx context.Context, dir, name string, stream io.Reader, p
 		subvolumes:  subvolumes{dir: fd, confined: r.Confined, also: r.Also},
 		file:        file{fd: -1},
 		decompress:  r.Decompress,
+		encoded:     encoded{write: encodedWrite},
 		sync:        r.Sync,
 	}
 	defer s.close()
