@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -216,8 +217,18 @@ func TestHostileStreamsLeaveNothing(t *testing.T) {
 	}
 	raw := append(binary.LittleEndian.AppendUint32(stream(t, begin, file), 1<<32-1), byte(sendstream.CmdWrite), 0, 0, 0, 0, 0)
 	d.refuses(t, "much", io.MultiReader(bytes.NewReader(raw), io.LimitReader(zeros{}, 20<<20)))
-	in := jobs.Incoming{Name: "20261123T115600Z", Stream: bytes.NewReader(good)}
+	in := jobs.Incoming{Name: "20261123T115600Z"}
 	in.UUID, in.Ctransid = id, 77
+	for agreed := 1; agreed < sendstream.MaxVersion; agreed++ {
+		newer := slices.Clone(good)
+		newer[len(stream(t))-4] = byte(agreed + 1) // its version, the last of the header
+		in.Version, in.Stream = agreed, bytes.NewReader(newer)
+		if _, err := d.Receive(t.Context(), in); !errors.Is(err, sendstream.ErrVersion) {
+			t.Errorf("protocol %d, and %d was agreed on: %v", agreed+1, agreed, err)
+		}
+		d.unchanged(t, "newer protocol")
+	}
+	in.Version, in.Stream = 2, bytes.NewReader(good)
 	b, err := d.Receive(t.Context(), in)
 	ok(t, err)
 	if !b.Complete {
