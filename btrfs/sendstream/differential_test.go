@@ -20,10 +20,10 @@ import (
 //
 // The streams of a case that fails or panics are put into testdata/kept, in the end the smallest, where TestKeptStreams finds them ever after.
 func TestReceiveLikeBtrfsProgs(t *testing.T) {
-	hundreds := 3
+	hundreds, least := 3, 0
 	switch {
 	case os.Getenv("BTRKEEP_LONG") != "":
-		hundreds = 27 // of which a quarter is not compressed at the source
+		hundreds, least = 27, 2000 // of which a quarter is not compressed at the source
 	case testing.Short():
 		hundreds = 1
 	}
@@ -36,6 +36,9 @@ func TestReceiveLikeBtrfsProgs(t *testing.T) {
 		}
 	}
 	t.Logf("%d cases, %d streams, %d chains that both refused, in %v", d.cases, d.streams, d.refused, time.Since(began).Round(time.Second))
+	if d.cases < least {
+		t.Errorf("%d cases, want at least %d", d.cases, least)
+	}
 	for said, n := range d.said {
 		t.Logf("refused %d times: %s", n, said)
 	}
