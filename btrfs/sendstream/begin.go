@@ -41,7 +41,9 @@ func (s *session) open() error {
 	if err != nil {
 		return err
 	}
-	s.tree = newTree(fd)
+	if s.tree, err = newTree(fd); err != nil {
+		return err
+	}
 	if s.tree.wish, err = wish(s.destination.fd); err != nil {
 		return fmt.Errorf("properties of the destination: %w", err)
 	}

@@ -58,7 +58,8 @@ func TestChmodBeforeLinux6_6(t *testing.T) {
 	ok(t, os.Symlink("file", link))
 	fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	ok(t, err)
-	tree := newTree(fd)
+	tree, err := newTree(fd)
+	ok(t, err)
 	defer tree.close()
 	if err := tree.chmodAt("link", 0o666); !errors.Is(err, unix.EOPNOTSUPP) {
 		t.Errorf("a symbolic link: %v", err)

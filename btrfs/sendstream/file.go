@@ -160,6 +160,10 @@ func (s *session) source(id btrfs.UUID) (*tree, error) {
 	if s.sources == nil {
 		s.sources = map[btrfs.UUID]*tree{}
 	}
-	s.sources[id] = newTree(fd)
-	return s.sources[id], nil
+	t, err := newTree(fd)
+	if err != nil {
+		return nil, err
+	}
+	s.sources[id] = t
+	return t, nil
 }

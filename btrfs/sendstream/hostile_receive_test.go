@@ -79,7 +79,7 @@ func TestReceiverClonesFromNowhereElse(t *testing.T) {
 	mounted := filepath.Join(disk, "mounted")
 	ok(t, os.Mkdir(mounted, 0o700))
 	ok(t, os.WriteFile(filepath.Join(mounted, "file"), data, 0o600))
-	// Both hold a file, links to it and to one outside, and a mount of the same file system.
+	// Both hold a file, links to it and to one outside, mounts of the same file system, and a subvolume with another.
 	ids := map[string]btrfs.UUID{"unknown": {1}, "none": {}}
 	for _, name := range []string{"live", "kept"} {
 		ok(t, btrfs.Create(disk, name))
@@ -92,7 +92,12 @@ func TestReceiverClonesFromNowhereElse(t *testing.T) {
 		ok(t, os.Mkdir(filepath.Join(root, "mount"), 0o700))
 		ok(t, unix.Mount(mounted, filepath.Join(root, "mount"), "", unix.MS_BIND, ""))
 		t.Cleanup(func() { ok(t, unix.Unmount(filepath.Join(root, "mount"), 0)) })
+		ok(t, os.WriteFile(filepath.Join(root, "hidden"), nil, 0o600))
+		ok(t, unix.Mount(filepath.Join(mounted, "file"), filepath.Join(root, "hidden"), "", unix.MS_BIND, ""))
+		t.Cleanup(func() { ok(t, unix.Unmount(filepath.Join(root, "hidden"), 0)) })
 		ok(t, unix.Mkfifo(filepath.Join(root, "fifo"), 0o600))
+		ok(t, btrfs.Create(root, "nested"))
+		ok(t, os.WriteFile(filepath.Join(root, "nested", "file"), data, 0o600))
 		s, err := btrfs.Info(root)
 		ok(t, err)
 		ids[name] = s.UUID
@@ -104,7 +109,7 @@ func TestReceiverClonesFromNowhereElse(t *testing.T) {
 	for _, test := range []struct{ from, path string }{
 		{"live", "file"}, {"unknown", "file"}, {"none", "file"}, {"top", "outside"},
 		{"kept", "link"}, {"kept", "up/outside"}, {"kept", "up"}, {"kept", "fifo"}, {"kept", "nothing"},
-		{"kept", "own"}, {"kept", "here/file"}, {"kept", "mount/file"},
+		{"kept", "own"}, {"kept", "here/file"}, {"kept", "mount/file"}, {"kept", "hidden"}, {"kept", "nested/file"},
 	} {
 		err := receive(dir, "received", streamOf(t, 1, subvol, mkfile("f"), cloneOf(ids[test.from], test.path), end))
 		if !errors.Is(err, btrfs.ErrCloneSource) {

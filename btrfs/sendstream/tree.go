@@ -10,11 +10,13 @@ import (
 )
 
 // tree is a subvolume in which the paths of a stream are resolved: never out of it, through a symbolic link or into a mount. The path of a
-// stream is resolved up to its last name, in one openat2(2); the system calls for that name do not follow it.
+// stream is resolved up to its last name, in one openat2(2); the system calls for that name do not follow it. No data is read or written in a subvolume within
+// it, which is no mount to openat2: what is sent has none.
 //
 // Directories are kept open, because a stream speaks of the files of one directory together.
 type tree struct {
 	root *dir
+	dev  uint64 // of all files of the subvolume
 	open []*dir // the last used is the last
 	wish string // of who owns the disk: see [wish]
 }
@@ -28,7 +30,17 @@ type dir struct {
 
 const openDirs = 16
 
-func newTree(root int) *tree { return &tree{root: &dir{fd: root}} }
+// newTree takes the root over, which is closed with it, also if there is an error.
+func newTree(root int) (*tree, error) {
+	t := &tree{root: &dir{fd: root}}
+	var st unix.Stat_t
+	if err := unix.Fstat(root, &st); err != nil {
+		t.close()
+		return nil, err
+	}
+	t.dev = st.Dev
+	return t, nil
+}
 
 func (t *tree) close() {
 	for _, d := range append(t.open, t.root) {
@@ -96,6 +108,9 @@ func (t *tree) regular(path string, flags int) (int, error) {
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return -1, errNotRegular
+	}
+	if st.Dev != t.dev {
+		return -1, unix.EXDEV
 	}
 	return unix.Openat(d.fd, name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 }
