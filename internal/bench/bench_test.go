@@ -24,8 +24,8 @@ func TestShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Log(table.String())
-	all := slices.Concat(r.NoChange, r.Transfers, r.Receives, r.Sends, r.Together, r.Verifies, r.Status)
-	if len(all) != 6+4+8+5+3+4+1 {
+	all := slices.Concat(r.NoChange, r.Transfers, r.Receives, r.Sends, r.Diffs, r.Together, r.Verifies, r.Status)
+	if len(all) != 6+4+8+5+1+3+4+1 {
 		t.Fatalf("%d rows", len(all))
 	}
 	for _, row := range all {

@@ -147,3 +147,20 @@ func (b *bench) together(w workload) {
 	})
 	c.close()
 }
+
+// diff measures what tells the changes between two snapshots against the send that it is made of, to nobody and without the data.
+func (b *bench) diff(w workload) {
+	if w.changed == 0 || !b.wants("diff", w.title) {
+		return
+	}
+	c := b.newCourse(w)
+	c.changeSince(func() {
+		must(b.t, receiving{dir: c.backups}.file(b.t.Context(), "base", c.file("base", c.snapshot("base"))))
+	})
+	before, after := filepath.Join(c.snapshots, c.base), c.snapshot("snapshot").Subvolume
+	b.report.Diffs = append(b.report.Diffs, row{Title: w.title, Results: alternate(b.t, b.runs,
+		contestant{name: "btrkeep diff", argv: []string{b.btrkeep, "diff", before, after}, prepare: c.cold, check: func() {}},
+		contestant{name: "btrfs send", argv: []string{"btrfs", "send", "-q", "--no-data", "-f", "/dev/null", "-p", before, after}, prepare: c.cold, check: func() {}},
+	)})
+	c.close()
+}

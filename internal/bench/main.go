@@ -26,7 +26,7 @@ func main() {
 	o := options{log: os.Stderr}
 	flag.BoolVar(&o.short, "short", false, "a small version of everything, once, to see that it works")
 	flag.IntVar(&o.runs, "runs", 5, "measured runs of each")
-	flag.Func("only", "measure only the rows whose section and title, as in \"receive: 4 files\", match this `REGEXP`: sections are no change, transfer, receive, send, two receives, verify, status, ssh, distant ssh, distant no change", func(s string) (err error) {
+	flag.Func("only", "measure only the rows whose section and title, as in \"receive: 4 files\", match this `REGEXP`: sections are no change, transfer, receive, send, diff, two receives, verify, status, ssh, distant ssh, distant no change", func(s string) (err error) {
 		o.only, err = regexp.Compile(s)
 		return err
 	})
@@ -84,6 +84,9 @@ func measure(t testing.TB, o options) *report {
 	}
 	for _, w := range b.workloads() {
 		b.send(w)
+	}
+	for _, w := range b.workloads() {
+		b.diff(w)
 	}
 	for _, w := range b.workloads() {
 		b.together(w)

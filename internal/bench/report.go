@@ -24,6 +24,7 @@ type report struct {
 	Transfers []row  `json:"transfers"`
 	Receives  []row  `json:"receives"`
 	Sends     []row  `json:"sends"`
+	Diffs     []row  `json:"diffs"`
 	Together  []row  `json:"two_receives"`
 	Verifies  []row  `json:"verify"`
 	Status    []row  `json:"status"`
@@ -57,6 +58,7 @@ func (r *report) print(out io.Writer) error {
 	printTransfers(w, r.Transfers)
 	printPairs(w, r.Receives, "Receiving a stream that is in memory, until the data is on the disk, and without that last sync. The bare calls are the least that a receiver can do: what it makes the kernel do, without a check.\nThe aim: with small files, btrfs receive takes at least 1.8 times the wall time and twice the CPU, but for the sync, which is the same for both; with large ones, as long.")
 	printPairs(w, r.Sends, "Sending from cold caches to nobody. MB/s is of the files' data.")
+	printPairs(w, r.Diffs, "What has changed between two snapshots, from cold caches: btrkeep diff, and the send without data that it is made of, to nobody.\nThe aim: they take the same time.")
 	printPairs(w, r.Together, "Two native receives into one file system, each until its data is on the disk.")
 	printPairs(w, r.Verifies, "A backup held against its snapshot: verify --deep, and rsync -nac, which looks neither at xattrs nor at which names are one file. MB/s is of both.\nThe aim: rsync takes at least 0.9 times the wall time of btrkeep.")
 	printStatus(w, r.Status)
@@ -111,7 +113,7 @@ func printPairs(w io.Writer, rows []row, what string) {
 }
 
 func printPair(w io.Writer, row row, a, b result) {
-	fmt.Fprintf(w, "%s\t%s\t%.0f\t%s\t%s\t%.0f\t%.2f\t%.2f\t", ms(a.wall()), ms(a.cpu()), rate(row.Bytes, a.wall()), ms(b.wall()), ms(b.cpu()), rate(row.Bytes, b.wall()),
+	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%.2f\t%.2f\t", ms(a.wall()), ms(a.cpu()), rate(row.Bytes, a.wall()), ms(b.wall()), ms(b.cpu()), rate(row.Bytes, b.wall()),
 		ratio(b.wall(), a.wall()), ratio(b.cpu(), a.cpu()))
 }
 
@@ -129,7 +131,13 @@ func ms(d time.Duration) string {
 
 func ratio(a, b time.Duration) float64 { return a.Seconds() / max(b, time.Microsecond).Seconds() }
 
-func rate(bytes int64, d time.Duration) float64 { return float64(bytes) / 1e6 / d.Seconds() }
+// rate is in MB/s; "-" where no data goes anywhere.
+func rate(bytes int64, d time.Duration) string {
+	if bytes == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f", float64(bytes)/1e6/d.Seconds())
+}
 
 // describe tells what it was measured on.
 func (b *bench) describe() {
