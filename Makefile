@@ -25,7 +25,7 @@ for_long  = $(for_test) lintian=lintian mmdebstrap=mmdebstrap systemd-nspawn=sys
 all_but     = -skip "^Test($(1))$$"
 only        = -run "^Test($(1))$$"
 # The tests of jobs that choose their receiver, or whose receiver is always the own one: once is enough.
-native_only = MistakeInReceiver|AboveInterruptedGoesOn|TransferGoesOn.*|IncrementalTransferGoesOn|GoesOnAfterSendFailed|TransferStartsOver.*|OtherReceiverStartsOver|Interrupted|TornOff|PowerCut|PowerCutAfterReceiver|ReceiverLacksParents|OtherRefusalsAreFailures|CheckpointsOfOthersStay|CheckpointThatIsRead|ResumeMeetsBadDisk
+native_only = MistakeInReceiver|AboveInterruptedGoesOn|TransferGoesOn.*|IncrementalTransferGoesOn|GoesOnAfterSendFailed|TransferStartsOver.*|OtherReceiverStartsOver|Interrupted|TornOff|PowerCut|PowerCutAfterReceiver|ReceiverLacksParents|OtherRefusalsAreFailures|CheckpointsOfOthersStay|CheckpointThatIsRead|ResumeMeetsBadDisk|LostBeforeCheckpoint|LostInCommit
 # Those of what only this machine does: looking into files, programs that receive, files of state, locks that the test itself holds; and those that go
 # through more days than what was received today can have.
 here_only   = $(native_only)|Group.*|MembersOfAGroup|Find.*|Follow.*|Verify.*|NoteVerify|Drill.*|FingerprintsArePruned|ParseWhen.*|Slots|EstimateFallsBack|PlanEstimates|StatusOfProofs|StateOfUneventfulRuns|BusyDestination|Program.*|OlderReceiver|StageFailsAtTheEnd|RestoreKilled|RestorePlanted|ProtectionLasts|SymlinkedDestination|RestoreWithoutConfiguration|TwoDisksInTurnForAYear|TimeZoneChanges|HourlyThroughDaylightSaving|ClockJumps.*|DiskAwayForLong
