@@ -75,7 +75,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// A disk that is torn off in mid-transfer and put back has what it needs to go on.
+// A disk that is torn off in mid-transfer and put back has what it needs to go on, and the backup is what it would be without.
 func TestTornOff(t *testing.T) {
 	t.Parallel()
 	rounds := 3
@@ -84,11 +84,13 @@ func TestTornOff(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(5, 6))
 	resumed, worst := 0, int64(0)
+	whole := newReference(t)
 	for range rounds {
 		src, dst := testdisk.New(t, testdisk.Options{}), testdisk.NewFaulty(t, testdisk.Options{})
 		must(t, btrfs.Create(src.Path, "home"))
 		w := newWorldOn(t, src, dst.Disk)
 		w.cfg.Checkpoint = config.Checkpoint{Bytes: interval, Time: config.Duration(time.Minute)}
+		w.streams = whole.streams
 		w.receiver(config.ReceiverNative)
 		grow(t, filepath.Join(w.source(), "large"), 24<<20)
 		w.job.Destinations[0].RateLimit.Default = rate
@@ -106,11 +108,13 @@ func TestTornOff(t *testing.T) {
 		image := filepath.Join(t.TempDir(), "dst.img")
 		dst.PowerCut(image, random.Uint64(), 0.5)
 		back := newWorldOn(t, src, testdisk.MountImage(t, image))
-		back.cfg.Checkpoint = w.cfg.Checkpoint
+		back.cfg.Checkpoint, back.streams = w.cfg.Checkpoint, w.streams
 		back.receiver(config.ReceiverNative)
 		tr := back.mustRun().Transfers[0]
 		back.verify()
 		back.clean(0)
+		l := back.listing()
+		whole.same("after the disk was torn off", l.Snapshots[0].Path, l.Destinations[0].Backups[0])
 		reached := log.transfers()[0].reached
 		again := reached - tr.ResumedBytes
 		if worst = max(worst, again); again > interval {
@@ -138,6 +142,7 @@ type victim struct {
 	logs     string           // directory of the logs
 	reached  map[string]int64 // bytes of the stream that had crossed when it was last interrupted, by snapshot
 	compared map[btrfs.UUID]bool
+	whole    *reference
 
 	interrupted, completed, resumed int // interrupted: transfers of which something had come over, and not all
 	sent, again, worst              int64
@@ -147,11 +152,12 @@ func newVictim(t *testing.T, seed uint64) *victim {
 	options := testdisk.Options{Size: 4 << 30}
 	v := &victim{
 		src: testdisk.NewFaulty(t, options), dst: testdisk.NewFaulty(t, options), random: rand.New(rand.NewPCG(seed, 4)),
-		logs: t.TempDir(), reached: map[string]int64{}, compared: map[btrfs.UUID]bool{},
+		logs: t.TempDir(), reached: map[string]int64{}, compared: map[btrfs.UUID]bool{}, whole: newReference(t),
 	}
 	must(t, btrfs.Create(v.src.Path, "home"))
 	testdisk.Tree(t, filepath.Join(v.src.Path, "home"), testdisk.Spec{Seed: 7, Files: 300, MaxSize: 128 << 10})
 	v.world = newWorldOn(t, v.src.Disk, v.dst.Disk)
+	v.streams = v.whole.streams
 	slowly(v.world)
 	v.change()
 	return v
@@ -222,7 +228,7 @@ func (v *victim) start(log *progressLog) *exec.Cmd {
 	v.t.Helper()
 	v.pass(time.Minute)
 	o := order{
-		Source: v.src.Path, Destination: v.dst.Path, State: v.cfg.StateDir, Runtime: v.cfg.RuntimeDir, Log: log.path, Messages: filepath.Join(v.logs, "messages"), Clock: v.clock(),
+		Source: v.src.Path, Destination: v.dst.Path, State: v.cfg.StateDir, Runtime: v.cfg.RuntimeDir, Log: log.path, Messages: filepath.Join(v.logs, "messages"), Clock: v.clock(), Streams: v.streams,
 	}
 	if v.far != nil {
 		o.Far, o.SSH = v.placed().Source, v.far.SSH
@@ -292,9 +298,12 @@ func (v *victim) powerCut() string {
 			d.Close()
 			must(v.t, os.Remove(images[i]))
 		}
+		must(v.t, os.RemoveAll(filepath.Join(dir, "streams")))
 	}()
 	back := newWorldOn(v.t, src, dst)
 	back.now = v.now.Add(time.Hour)
+	back.streams = filepath.Join(dir, "streams")
+	must(v.t, os.CopyFS(back.streams, os.DirFS(v.streams)))
 	slowly(back)
 	back.job.Destinations[0].RateLimit = config.Rate{}
 	hit := halves(cut, back.complete(0))
@@ -303,6 +312,7 @@ func (v *victim) powerCut() string {
 	back.mustRun()
 	back.verify()
 	back.clean(0)
+	v.wholeAfter(back)
 	reached := map[string]int64{}
 	for _, c := range cut {
 		reached[c.snapshot] = c.reached
@@ -373,6 +383,7 @@ func (v *victim) look(kind string) {
 		if err != nil || len(diffs) > 0 {
 			v.t.Errorf("%s: %s differs from its snapshot: %v\n%s", kind, b.Name, err, strings.Join(diffs, "\n"))
 		}
+		v.whole.same(kind, l.Snapshots[i].Path, b)
 	}
 	if fresh {
 		v.change()
@@ -384,11 +395,11 @@ const victimOrder = "BTRKEEP_TEST_VICTIM"
 
 // order says what run that process makes.
 type order struct {
-	Source, Destination, State, Runtime, Log, Messages string
-	Clock                                              jobs.Clock
-	Far                                                string // what the source is called if it is pulled, over SSH
-	SSH                                                []string
-	Restore                                            *restoreOrder // instead of a run
+	Source, Destination, State, Runtime, Log, Messages, Streams string
+	Clock                                                       jobs.Clock
+	Far                                                         string // what the source is called if it is pulled, over SSH
+	SSH                                                         []string
+	Restore                                                     *restoreOrder // instead of a run
 }
 
 type restoreOrder struct {
@@ -407,6 +418,7 @@ func runVictim(text string) int {
 		Name: "home", Source: source, SnapshotDir: filepath.Join(source, config.DefaultSnapshotDir), StallTimeout: config.Duration(time.Minute),
 		Destinations: []config.Destination{{Name: "d1", URL: filepath.Join(o.Destination, "backups")}},
 	}
+	w.streams = o.Streams
 	slowly(w)
 	if o.Far != "" {
 		w.job.Source, w.runner.Origin = o.Far, remote.Opener{SSH: o.SSH, Version: "test", Zone: time.UTC, Checkpoint: w.cfg.Checkpoint}.Origin

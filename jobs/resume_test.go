@@ -68,7 +68,7 @@ func newResuming(t *testing.T, destinations int) *world {
 // dropAfter makes the line drop in each of the following transfers after so many bytes; -1: never.
 func (w *world) dropAfter(bytes int64) {
 	w.runner = w.newRunner()
-	w.runner.Open = local.Opener{Zone: time.UTC, Receiver: breaking{local.Native{Checkpoint: w.cfg.Checkpoint}, bytes}}.Open
+	w.runner.Open = w.recorded(local.Opener{Zone: time.UTC, Receiver: breaking{local.Native{Checkpoint: w.cfg.Checkpoint}, bytes}}.Open)
 }
 
 // interrupted makes a run that breaks off after so many bytes.

@@ -23,17 +23,18 @@ import (
 
 // world is a machine for one test: a source disk with a subvolume, destination disks, a job between them, and a clock of its own.
 type world struct {
-	t      *testing.T
-	src    *testdisk.Disk
-	dests  []*testdisk.Disk
-	cfg    *config.Config
-	job    config.Job
-	now    time.Time
-	boot   time.Duration
-	log    bytes.Buffer
-	runner *jobs.Runner
-	place  string          // what is elsewhere, see place
-	far    *testssh.Server // where that is; nil: here
+	t       *testing.T
+	src     *testdisk.Disk
+	dests   []*testdisk.Disk
+	cfg     *config.Config
+	job     config.Job
+	now     time.Time
+	boot    time.Duration
+	log     bytes.Buffer
+	runner  *jobs.Runner
+	place   string          // what is elsewhere, see place
+	far     *testssh.Server // where that is; nil: here
+	streams string          // where those that come over are kept, see recording; "": nowhere
 }
 
 // newWorld makes a source disk and n destination disks named d1, d2, …
@@ -77,6 +78,7 @@ func (w *world) newRunner() *jobs.Runner {
 	if w.far != nil {
 		w.reach(r, near)
 	}
+	r.Open = w.recorded(r.Open)
 	return r
 }
 
