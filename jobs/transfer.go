@@ -309,7 +309,7 @@ func transferError(err error) error {
 	case is(syscall.ENOSPC), is(syscall.EDQUOT):
 		return &HintError{err, "the destination is full: make its `keep` smaller and run `btrkeep prune`, or get a larger disk"}
 	case is(syscall.EROFS):
-		return &HintError{err, "the destination's file system has turned read-only, perhaps after an error: see the kernel's log"}
+		return &HintError{err, "the destination's file system has turned read-only, perhaps after an error: see the kernel's log, then unmount it and mount it again"}
 	case is(syscall.EIO):
 		return &HintError{err, diskHint}
 	}

@@ -118,7 +118,7 @@ func (o Opener) Open(_ context.Context, job config.Job, d config.Destination, ow
 	if fsys.ReadOnly {
 		return nil, &jobs.HintError{
 			Err:  fmt.Errorf("destination %s: %w", d.URL, syscall.EROFS),
-			Hint: "mounted read-only, or turned so by the kernel after an error: see its log, then `mount -o remount,rw`",
+			Hint: "mounted read-only: `mount -o remount,rw`; or turned so by the kernel after an error: see its log, then unmount it and mount it again",
 		}
 	}
 	return &Dir{

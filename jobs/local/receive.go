@@ -41,8 +41,8 @@ func (d *Dir) Receive(ctx context.Context, in jobs.Incoming) (jobs.Backup, error
 		return jobs.Backup{}, errors.Join(err, d.drop(hidden))
 	}
 	if err := btrfs.Commit(d.path); err != nil {
-		// What may lose its name must not count.
-		return jobs.Backup{}, errors.Join(fmt.Errorf("commit %s: %w", final, err), btrfs.Rename(d.path, in.Name, hidden))
+		_ = btrfs.Rename(d.path, in.Name, hidden) // what may lose its name must not count; a disk that has failed, and is read-only now, loses it by itself
+		return jobs.Backup{}, fmt.Errorf("commit %s: %w", final, err)
 	}
 	_ = k.done() // the backup is complete; a checkpoint that stays is useless to the next run, which deletes it
 	made.Name = in.Name
