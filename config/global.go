@@ -58,7 +58,7 @@ func (l *loader) timezone(target **time.Location) func(node) {
 	}
 }
 
-// MinCheckpointBytes is the least that a checkpoint is made after: twice what a receiver reads at once, which is lost with it.
+// MinCheckpointBytes is the least that may be sent twice: double of what a receiver reads at once, which is lost with it.
 const MinCheckpointBytes = 2 << 20
 
 func (l *loader) checkpoint(c *Checkpoint) func(node) {

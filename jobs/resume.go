@@ -14,8 +14,8 @@ import (
 // UnderWay is the most that a line to another machine holds, in bytes: what was sent, and the receiver has not come to. With the line, or with the receiver, it is lost.
 const UnderWay = 8 << 20
 
-// OverLine is how often to make a checkpoint of what comes over a line, so that no more is sent again than c allows: what was applied since the last one, and what was under way. Of 16 MiB or less, half
-// is allowed for the first, and the second comes on top.
+// OverLine is how often to make a checkpoint of what comes over a line, so that no more is sent again than c allows: what was applied since the last one, and what was under way. Of less than 16 MiB, half
+// is allowed for the first, though no less than config.MinCheckpointBytes, and the second comes on top.
 func OverLine(c config.Checkpoint) config.Checkpoint {
 	if c.Bytes > 0 {
 		c.Bytes = max(c.Bytes-UnderWay, c.Bytes/2, config.MinCheckpointBytes)

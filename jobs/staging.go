@@ -123,7 +123,8 @@ func (s *staging) sender(known []Snapshot) (snd *sender, snap Snapshot, there []
 		from = Sending{}
 	}
 	snd = &sender{
-		Sender: from, source: src, dest: s.dest, cfg: config.Destination{Name: "restore"}, slots: s.r.Slots, backoff: s.r.Backoff, progress: s.r.report, warn: s.r.note, fault: s.r.note,
+		Sender: from, source: src, dest: s.dest, cfg: config.Destination{Name: "restore"}, slots: s.r.Slots, backoff: s.r.Backoff, progress: s.r.report, warn: s.r.note,
+		fault: func(format string, args ...any) { s.r.Log.Error(fmt.Sprintf(format, args...)) },
 		saved: func(Snapshot, sendstream.Identity) {}, // the backup is held only while this lasts; what goes on finds it or starts over
 	}
 	return snd, snap, there

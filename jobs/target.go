@@ -158,7 +158,7 @@ func (r *run) deliver(ctx context.Context, t *target) error {
 			r.logTransfers(t, len(send))
 			return nil
 		}
-		r.lookBack(t, now)
+		r.lookBack(t, Contents{Backups: t.backups, Leftovers: now.Leftovers}) // a name that a failed commit has left is no backup
 	}
 	believe(r.job, t.backups)
 	r.logTransfers(t, len(send))

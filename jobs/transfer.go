@@ -99,16 +99,17 @@ func (s *sender) transfer(ctx context.Context, snap Snapshot, backups []Backup, 
 		mismatch := !a.full() && !errors.Is(err, ErrNameTaken) && (says(err, syscall.ENOENT) || says(err, syscall.EEXIST) || says(err, syscall.ENOTEMPTY))
 		otherwise := mismatch || errors.Is(err, btrfs.ErrParentMissing) || errors.Is(err, btrfs.ErrCloneSource)
 		if a.from != nil && cannotGoOn(err) {
-			otherwise = true
-			if attempts[i].from == nil && !startedOver { // it went on from a checkpoint of its own
+			same := !otherwise || errors.Is(err, sendstream.ErrDiffers) || errors.Is(err, sendstream.ErrCheckpoint) // it has nothing to do with the parents
+			if same && attempts[i].from == nil && !startedOver {                                                    // it went on from a checkpoint of its own
 				attempts, startedOver = slices.Insert(attempts, i+1, attempts[i]), true
 			}
+			otherwise = true
 		}
 		if otherwise && ctx.Err() == nil {
 			s.abandon(ctx, snap, err)
 		}
 		if p, ok := errors.AsType[*sendstream.PanicError](err); ok {
-			s.fault("%v\n%s", p, p.Stack)
+			s.fault("%v\n%s", err, p.Stack)
 		}
 		if a.from != nil && !otherwise {
 			err = resumeError(err, s.cfg.URL, snap.StreamUUID())
@@ -170,8 +171,8 @@ const maxTorn = 3
 // next attempt goes on from there. What a is then is the last one.
 func (s *sender) sendAgain(ctx context.Context, snap Snapshot, a *attempt) (made Backup, bytes int64, err error) {
 	line := lineRetry{first: s.backoff}
-	differed := false
-	for try := 0; ; try++ {
+	corrupt, differed := 0, false
+	for {
 		var n int64
 		made, n, err = s.send(ctx, snap, *a)
 		bytes += n
@@ -180,12 +181,18 @@ func (s *sender) sendAgain(ctx context.Context, snap Snapshot, a *attempt) (made
 		}
 		lost := errors.Is(err, ErrInterrupted)
 		// Where the part that the destination has is not the same, it may have been torn here, too: one more look at it costs less than all of it again.
-		differs := errors.Is(err, sendstream.ErrDiffers)
-		torn := errors.Is(err, sendstream.ErrCorrupt) && try < maxTorn-1 || differs && !differed
-		if !torn && !lost {
+		again := lost
+		switch {
+		case lost:
+		case errors.Is(err, sendstream.ErrCorrupt):
+			corrupt++
+			again = corrupt < maxTorn
+		case errors.Is(err, sendstream.ErrDiffers):
+			again, differed = !differed, true
+		}
+		if !again {
 			return made, bytes, err
 		}
-		differed = differed || differs
 		for { // until the far end is there again
 			if lost {
 				if !line.wait(ctx) {

@@ -10,7 +10,7 @@ import (
 )
 
 // tree is a subvolume in which the paths of a stream are resolved: never out of it, through a symbolic link or into a mount. The path of a
-// stream is resolved up to its last name, in one openat2(2); the system calls for that name do not follow it. No data is read or written in a subvolume within
+// stream is resolved up to its last name, in one openat2(2); the system calls for that name do not follow it. No file is opened in a subvolume within
 // it, which is no mount to openat2: what is sent has none.
 //
 // Directories are kept open, because a stream speaks of the files of one directory together.

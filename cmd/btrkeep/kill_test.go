@@ -19,7 +19,7 @@ import (
 // Slow enough that most of a run is its transfer, so that most random moments fall into one.
 const killedJob = `
 receiver = "$RECEIVER"
-checkpoint = { bytes = "1M", time = "1s" }
+checkpoint = { bytes = "2M", time = "1s" }
 [jobs.home]
 source = "$SRC/home"
 name_format = "20060102T150405.000000" # many in a second, in the order of their names

@@ -26,18 +26,18 @@ func drop(fd [2]int, cold [2]bool, from, length int64) {
 	}
 }
 
-// patience is for how long what the kernel is still reading is waited for.
+// patience is for how long what the kernel is still reading is waited for, about: somebody else may read the file, too.
 const patience = time.Second
 
 // dropAll drops all of the sides that were cold, with what the kernel reads ahead: for one worker, it may be reading what another has compared and dropped, and it keeps
 // what it is reading.
 func dropAll(fd [2]int, was [2]bool) {
-	for end := time.Now().Add(patience); ; time.Sleep(patience / 500) {
+	for pause := time.Millisecond; pause < patience; pause *= 2 {
 		drop(fd, was, 0, 0)
-		is := cold(fd)
-		if done := (is[want] || !was[want]) && (is[have] || !was[have]); done || time.Now().After(end) {
+		if is := cold(fd); (is[want] || !was[want]) && (is[have] || !was[have]) {
 			return
 		}
+		time.Sleep(pause)
 	}
 }
 

@@ -3,8 +3,11 @@ package local
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/btrkeep/btrkeep/btrfs"
 	"github.com/btrkeep/btrkeep/btrfs/sendstream"
@@ -58,8 +61,9 @@ func (k *keeper) Save(at sendstream.Position) error {
 		k.in.Saved()
 	}
 	if k.last.Name != "" {
-		// What somebody reads stays, in no catalog any more: a later run deletes it.
-		if err := btrfs.Delete(dir, k.last.Name, k.last.UUID); err != nil && !errors.Is(err, btrfs.ErrInUse) {
+		// What somebody reads, or has mounted, stays, in no catalog any more: a later run deletes it. Somebody may have deleted it, too.
+		err := btrfs.Delete(dir, k.last.Name, k.last.UUID)
+		if err != nil && !errors.Is(err, btrfs.ErrInUse) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

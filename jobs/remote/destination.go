@@ -43,6 +43,9 @@ func (o Opener) open(ctx context.Context, job config.Job, d config.Destination, 
 	}
 	p.Path, p.Mount, p.NameFormat, p.Zone = api.Path(path), api.Path(d.RequireMount), job.NameFormat.String(), o.Zone.String()
 	r := &Destination{line: l, place: p, every: o.Checkpoint}
+	if job.Remote() { // there is a second line, before this one
+		r.every = jobs.OverLine(r.every)
+	}
 	if r.opened, err = call[api.Opened](ctx, l, api.Open, p); err != nil {
 		_ = l.close()
 		return nil, fmt.Errorf("%s: %w", d.URL, err)

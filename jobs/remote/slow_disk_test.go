@@ -40,9 +40,8 @@ func TestSlowDisk(t *testing.T) {
 				ctx, stop := context.WithCancel(context.Background())
 				defer stop()
 				once := sync.OnceFunc(func() {
-					thaw := func() {}
 					if !pull {
-						thaw = freeze(t, p.dst.Path)
+						defer freeze(t, p.dst.Path)()
 					}
 					for before := int64(-1); before != carried(); time.Sleep(300 * time.Millisecond) { // until the line is full
 						before = carried()
@@ -52,7 +51,6 @@ func TestSlowDisk(t *testing.T) {
 					} else {
 						kill("btrkeep", p.far.Sessions())
 					}
-					thaw()
 				})
 				var stopping sync.WaitGroup
 				p.runner.Progress = func(r jobs.Progress) {
@@ -83,7 +81,7 @@ func TestSlowDisk(t *testing.T) {
 	}
 }
 
-// freeze has all that writes to a file system wait, until thaw: FIFREEZE and FITHAW, ioctl_fs(2).
+// freeze has all that writes to a file system wait, until thaw, for half a minute at most: FIFREEZE and FITHAW, ioctl_fs(2). A process that waits cannot be killed.
 func freeze(t *testing.T, path string) (thaw func()) {
 	const fifreeze, fithaw = 0xc0045877, 0xc0045878
 	f, err := os.Open(path)
@@ -94,10 +92,13 @@ func freeze(t *testing.T, path string) (thaw func()) {
 		t.Errorf("freeze %s: %v", path, err)
 		return func() {}
 	}
-	return func() {
+	thaw = sync.OnceFunc(func() {
 		if err := unix.IoctlSetInt(int(f.Fd()), fithaw, 0); err != nil {
 			t.Errorf("thaw %s: %v", path, err)
 		}
 		f.Close()
-	}
+	})
+	late := time.AfterFunc(30*time.Second, thaw)
+	t.Cleanup(func() { late.Stop(); thaw() })
+	return thaw
 }

@@ -17,6 +17,7 @@ type Error struct {
 	Errno  syscall.Errno `json:",omitempty"`
 	Held   *Held         `json:",omitempty"`
 	InUse  string        `json:",omitempty"` // what is being read
+	Stack  string        `json:",omitempty"` // of a *sendstream.PanicError
 	Joined []Error       `json:",omitempty"`
 }
 
@@ -43,6 +44,9 @@ func known() map[string]error {
 		"version":        sendstream.ErrVersion,
 	}
 }
+
+// maxStack is how much of a stack goes into the near end's log, in bytes: the frames that matter are the first.
+const maxStack = 8 << 10
 
 // ErrRefused means that the far end does not let this client do that.
 var ErrRefused = errors.New("the far end does not allow that")
@@ -76,6 +80,9 @@ func Encode(err error) *Error {
 	if errors.As(err, &inUse) {
 		e.InUse = inUse.Name
 	}
+	if p, ok := errors.AsType[*sendstream.PanicError](err); ok {
+		e.Stack = string(p.Stack[:min(len(p.Stack), maxStack)])
+	}
 	return e
 }
 
@@ -103,6 +110,9 @@ func (e *Error) Decode() error {
 	}
 	if e.Held != nil {
 		f.wrapped = append(f.wrapped, &jobs.HeldError{Path: e.Held.Path, Holder: e.Held.Holder})
+	}
+	if e.Stack != "" {
+		f.wrapped = append(f.wrapped, &sendstream.PanicError{Value: e.Text, Stack: []byte(e.Stack[:min(len(e.Stack), maxStack)])})
 	}
 	if e.InUse != "" {
 		return &jobs.InUseError{Name: e.InUse}

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/btrkeep/btrkeep/btrfs"
+	"github.com/btrkeep/btrkeep/btrfs/sendstream"
 	"github.com/btrkeep/btrkeep/jobs"
 )
 
@@ -54,6 +56,16 @@ func TestErrors(t *testing.T) {
 		if is := errors.As(got, &h); is != errors.As(err, new(*jobs.HeldError)) || is && (h.Holder.Client != "" || h.Holder.PID != 7 || h.Path != held.Path) {
 			t.Errorf("%q: %+v", err, h)
 		}
+	}
+}
+
+// Where a panic was is told to the near end, which has a log.
+func TestPanic(t *testing.T) {
+	err := errors.Join(fmt.Errorf("receive: %w", &sendstream.PanicError{Value: "a mistake", Stack: []byte("goroutine 1:" + strings.Repeat("x", 1<<20))}), errors.New("and another"))
+	got := over(t, err)
+	p, ok := errors.AsType[*sendstream.PanicError](got)
+	if got.Error() != err.Error() || !ok || !strings.HasPrefix(string(p.Stack), "goroutine 1:x") || len(p.Stack) > maxStack {
+		t.Errorf("%v: %v", got, p)
 	}
 }
 

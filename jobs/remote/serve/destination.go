@@ -3,9 +3,7 @@ package serve
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"log"
 	"net/http"
 	"slices"
 	"strings"
@@ -258,10 +256,6 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) {
 			_ = flush()
 		},
 	})
-	if p, ok := errors.AsType[*sendstream.PanicError](err); ok {
-		log.Printf("%v\n%s", p, p.Stack) // to where net/http tells of those in a handler
-		err = &jobs.HintError{Err: err, Hint: jobs.PanicHint}
-	}
 	last := api.Event{Error: api.Encode(err)}
 	if err == nil {
 		last.Made = &made
