@@ -94,25 +94,11 @@ func cached(t testing.TB, dir string) int64 {
 	var pages uint64
 	ok(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err == nil && e.Type().IsRegular() {
-			pages += cachedOf(t, path)
+			pages += testdisk.CachedPages(t, path)
 		}
 		return err
 	}))
 	return int64(pages) * int64(os.Getpagesize())
-}
-
-func cachedOf(t testing.TB, path string) uint64 {
-	t.Helper()
-	f, err := os.Open(path)
-	ok(t, err)
-	defer f.Close()
-	var stat unix.Cachestat_t
-	err = unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{}, &stat, 0)
-	if errors.Is(err, unix.ENOSYS) {
-		t.Skip("cachestat(2) is there from Linux 6.5 on")
-	}
-	ok(t, err)
-	return stat.Cache
 }
 
 // readAheadDisk has a snapshot of small and large files, none of which is in the cache, in full and with changes in many of its places.
@@ -200,13 +186,13 @@ func TestReadAheadLeavesOthers(t *testing.T) {
 		ok(t, err)
 		ok(t, f.Close())
 		time.Sleep(10 * time.Millisecond) // what the kernel has read beyond
-		want[name] = cachedOf(t, filepath.Join(second, name))
+		want[name] = testdisk.CachedPages(t, filepath.Join(second, name))
 	}
 	send(t, btrfs.Send{Subvolume: second, Parent: info(t, first).ID, ReadAhead: 8 << 20})
 	send(t, btrfs.Send{Subvolume: second, ReadAhead: 8 << 20})
 	ok(t, filepath.WalkDir(second, func(path string, e fs.DirEntry, err error) error {
 		if name := filepath.Base(path); err == nil && !e.IsDir() {
-			if got := cachedOf(t, path); got < want[name] || got > 0 && want[name] == 0 {
+			if got := testdisk.CachedPages(t, path); got < want[name] || got > 0 && want[name] == 0 {
 				t.Errorf("%s has %d pages in the cache, %d before", name, got, want[name])
 			}
 		}

@@ -1,6 +1,7 @@
 package content_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -92,29 +93,19 @@ func TestCache(t *testing.T) {
 		}
 	})
 	ok(t, btrfs.Sync(live))
-	pages := func(path string, drop bool) uint64 {
-		f, err := os.Open(path)
-		ok(t, err)
-		defer f.Close()
-		if drop {
-			ok(t, unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
-		}
-		var stat unix.Cachestat_t
-		if err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{}, &stat, 0); err != nil {
-			t.Skip("cachestat(2) is there from Linux 6.5 on")
-		}
-		return stat.Cache
-	}
+	pages := func(path string) uint64 { return testdisk.CachedPages(t, path) }
 	for _, root := range []string{live, twin} {
-		pages(filepath.Join(root, "cold"), true)
-		_, err := os.ReadFile(filepath.Join(root, "warm"))
+		f, err := os.Open(filepath.Join(root, "cold"))
+		ok(t, err)
+		ok(t, errors.Join(unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED), f.Close()))
+		_, err = os.ReadFile(filepath.Join(root, "warm"))
 		ok(t, err)
 	}
 	if found, _ := compare(t, live, twin, content.Options{Parts: 1}); len(found) > 0 {
 		t.Errorf("%q", found)
 	}
 	for _, root := range []string{live, twin} {
-		cold, warm := pages(filepath.Join(root, "cold"), false), pages(filepath.Join(root, "warm"), false)
+		cold, warm := pages(filepath.Join(root, "cold")), pages(filepath.Join(root, "warm"))
 		if all := uint64(32<<20) / uint64(os.Getpagesize()); cold > all/10 || warm != all {
 			t.Errorf("%s: %d and %d pages of %d are in the cache", root, cold, warm, all)
 		}

@@ -104,18 +104,8 @@ func cachedBelow(t *testing.T, root string) (pages int) {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		var stat unix.Cachestat_t
-		err = unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{}, &stat, 0)
-		if errors.Is(err, unix.ENOSYS) {
-			t.Skip("cachestat(2) is there from Linux 6.5 on")
-		}
-		pages += int(stat.Cache)
-		return err
+		pages += int(testdisk.CachedPages(t, path))
+		return nil
 	}))
 	return pages
 }
