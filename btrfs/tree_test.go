@@ -87,7 +87,7 @@ func TestWalkFindsRanges(t *testing.T) {
 		"preallocated":             {4 * mib, change(func(f *os.File) error { return unix.Fallocate(int(f.Fd()), 0, 4*mib, mib) }), nil},
 		"reflink within an extent": {4 * mib, clone(0, 2*mib, mib), []string{"data 2097152-3145728"}},
 		"reflink of itself":        {4 * mib, clone(0, 4*mib, mib), []string{"data 4194304-5242880"}},
-		"inline":                   {100, change(func(f *os.File) error { _, err := f.WriteAt([]byte("x"), 1); return err }), []string{"data 0-100"}},
+		"inline":                   {100, change(func(f *os.File) error { _, err := f.WriteAt([]byte("what it had not"), 1); return err }), []string{"data 0-100"}},
 		"inline that is the same":  {100, func(path string) error { return os.Chmod(path, 0o600) }, nil},
 		"inline to regular":        {100, change(func(f *os.File) error { _, err := f.WriteAt(make([]byte, 8192), 0); return err }), []string{"data 0-100", "data 100-8192"}},
 		"removed":                  {4 * mib, os.Remove, nil},
